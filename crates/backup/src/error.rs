@@ -1,0 +1,149 @@
+//! What can go wrong, for a person and for a caller that must decide.
+
+use std::path::PathBuf;
+
+use content::ContentError;
+use store::StoreError;
+use vault::VaultError;
+use vault::error::Damage;
+
+/// What an error means for whoever called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Category {
+    /// It failed.
+    Failed,
+    /// There is no vault at the place.
+    NoVault,
+    /// The passphrase or key does not open it.
+    WrongKey,
+    /// Objects of the vault are damaged or missing.
+    Damaged,
+    /// Somebody stopped it.
+    Interrupted,
+}
+
+/// An operation failed. The text names the object; the cause is in `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An object of the vault is not what it should be.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Sealed bytes of an object do not open or do not decode.
+    #[error("{object} cannot be read")]
+    Content {
+        /// The object, or what of it.
+        object: String,
+        /// Why.
+        source: ContentError,
+    },
+    /// The local cache failed.
+    #[error("the local cache failed")]
+    Cache(#[source] ContentError),
+    /// A file of this machine could not be used.
+    #[error("{} cannot be {action}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was attempted.
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No key slot opens.
+    #[error("the passphrase or key does not open the vault at {location}")]
+    WrongKey {
+        /// Where the vault is.
+        location: String,
+    },
+    /// There is a vault already.
+    #[error("there is a vault at {location} already")]
+    VaultExists {
+        /// Where.
+        location: String,
+    },
+    /// No snapshot fits.
+    #[error("there is no snapshot {0}")]
+    NoSuchSnapshot(String),
+    /// More than one snapshot fits.
+    #[error("{text} could be any of {count} snapshots")]
+    AmbiguousSnapshot {
+        /// What was asked for.
+        text: String,
+        /// How many fit.
+        count: usize,
+    },
+    /// A path is not in a snapshot.
+    #[error("{path} is not in snapshot {snapshot}")]
+    NoSuchPath {
+        /// The path, as text.
+        path: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// No key slot fits.
+    #[error("{0}")]
+    Slot(String),
+    /// The source of a backup cannot be used.
+    #[error("{0}")]
+    Source(String),
+    /// It was stopped.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// A damaged object.
+    pub(crate) fn damaged(object: impl Into<String>, damage: impl Into<Damage>) -> Self {
+        Self::Vault(VaultError::damaged(object, damage))
+    }
+
+    /// Bytes of an object that do not open or decode.
+    pub(crate) fn content(object: impl Into<String>, source: impl Into<ContentError>) -> Self {
+        Self::Content { object: object.into(), source: source.into() }
+    }
+
+    /// What it means for the caller.
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Vault(VaultError::NoVault { .. }) => Category::NoVault,
+            Self::WrongKey { .. } => Category::WrongKey,
+            Self::Vault(VaultError::Damaged { .. }) => Category::Damaged,
+            Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
+            Self::Interrupted => Category::Interrupted,
+            _ => Category::Failed,
+        }
+    }
+
+    /// The next step, in words.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Store(error) | Self::Vault(VaultError::Store(error)) => {
+                return Some(error.hint().to_string()).filter(|hint| !hint.is_empty());
+            }
+            Self::Vault(VaultError::NoVault { .. }) => "make one with `strongroom init`, or name another place",
+            Self::Vault(VaultError::Newer { .. }) => "update this program; nothing is wrong with the vault",
+            Self::Vault(VaultError::Damaged { .. }) => {
+                "run `strongroom check` to see what is affected; the rest can still be restored"
+            }
+            Self::Content { source: ContentError::WriteOnly, .. } => {
+                "this key can only add; use the vault's passphrase or its recovery code"
+            }
+            Self::Content { .. } => {
+                "run `strongroom check --read-data` to see what is affected; the rest can still be restored"
+            }
+            Self::Cache(_) => "free space or fix rights there; the cache may be deleted at any time",
+            Self::WrongKey { .. } => "check which passphrase belongs to this vault, or use its recovery code",
+            Self::VaultExists { .. } => "use it as it is, or choose another place for a new one",
+            Self::NoSuchSnapshot(_) => "see `strongroom snapshots` for what there is",
+            Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot's id",
+            Self::NoSuchPath { .. } => "see `strongroom ls` for what is in it",
+            Self::Slot(_) => "see `strongroom key list`",
+            Self::Interrupted => "run the same command again: what was finished is kept",
+            Self::File { .. } | Self::Source(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

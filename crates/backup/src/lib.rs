@@ -1,0 +1,27 @@
+//! The pipelines: a machine's files into a vault and back.
+//!
+//! Callers see plain functions that block; inside, bytes travel through threads with bounded queues, and the store is
+//! driven by a runtime that belongs to the open [`Vault`]. Everything long-running reports to a [`Progress`] and can
+//! be cancelled through it.
+
+mod error;
+mod progress;
+mod reader;
+mod run;
+mod slots;
+mod snapshots;
+mod tree_walk;
+mod vault_access;
+
+pub use content::body::{Body, Problem, ProblemKind, Statistics};
+pub use content::secret::SecretText;
+pub use content::segment::Compression;
+pub use content::slot::{Credential, PassphraseCost, SlotKind};
+pub use error::{Category, Error};
+pub use progress::Progress;
+pub use reader::{Entries, Reader};
+pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
+pub use slots::{NewSlot, SlotInfo};
+pub use snapshots::{Filter, Snapshot, SnapshotList};
+pub use tree_walk::{TreeStep, TreeWalk};
+pub use vault_access::Vault;

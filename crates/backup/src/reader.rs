@@ -1,0 +1,372 @@
+//! Reading a vault: segments, chunks, directories, files.
+//!
+//! A snapshot's envelope says which object holds each pack, so nothing here needs the index. What was opened last is
+//! kept, within a bound in bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use content::Address;
+use content::envelope::{DataKey, Place, Purpose};
+use content::segment::Opener;
+use content::tree::{Entry, FileContent, Node, decode_extents, decode_page};
+use vault::error::Damage;
+use vault::pack::{SegmentRow, Tail, Trailer, trailer_in_tail};
+use vault::{ObjectHash, PackId};
+
+use crate::{Error, Snapshot, Vault};
+
+/// How much of a pack's end is read to find its trailer in one request.
+const TAIL_GUESS: u64 = 64 << 10;
+
+/// A pack whose trailer was read and whose key was opened.
+#[derive(Debug)]
+pub(crate) struct OpenPack {
+    /// The pack that addresses name.
+    pub pack: PackId,
+    /// The object that holds it.
+    pub object: ObjectHash,
+    trailer: Trailer,
+    key: DataKey,
+}
+
+impl OpenPack {
+    /// Where a segment's sealed bytes are.
+    pub fn row(&self, number: u32) -> Result<&SegmentRow, Error> {
+        let missing = || Error::damaged(self.object.pack_name(), Damage::SegmentMissing { number });
+        self.trailer.row(self.pack, number).ok_or_else(missing)
+    }
+
+    /// Opens sealed bytes.
+    pub fn open<'a>(&self, number: u32, sealed: &[u8], opener: &'a mut Opener) -> Result<&'a [u8], Error> {
+        let object = || format!("{}, segment {number}", self.object.pack_name());
+        opener.open(sealed, &self.key, number).map_err(|error| Error::content(object(), error))
+    }
+}
+
+type SegmentKey = (PackId, u32);
+
+#[derive(Default)]
+struct Cached {
+    objects: HashMap<PackId, ObjectHash>,
+    packs: HashMap<PackId, Arc<OpenPack>>,
+    segments: HashMap<SegmentKey, Bytes>,
+    order: VecDeque<SegmentKey>,
+    bytes: usize,
+    openers: Vec<Opener>,
+}
+
+/// Reads one vault. Shared between threads.
+pub struct Reader {
+    vault: Arc<Vault>,
+    limit: usize,
+    cached: Mutex<Cached>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reader({})", self.vault.store().location())
+    }
+}
+
+impl Reader {
+    /// Reads `vault`, keeping at most `cache_bytes` of opened segments.
+    pub fn new(vault: &Arc<Vault>, cache_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { vault: vault.clone(), limit: cache_bytes, cached: Mutex::default() })
+    }
+
+    /// The vault it reads.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cached> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns which objects hold the snapshot's packs, and returns the root's entry.
+    pub fn open(&self, snapshot: &Snapshot) -> Result<Entry, Error> {
+        let needs = snapshot.envelope.needs.iter();
+        self.cached().objects.extend(needs.map(|need| (need.pack, need.object)));
+        let mut entries = self.page(&snapshot.body.root)?.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some(root), None) if root.is_directory() => Ok(root),
+            _ => Err(Error::damaged(
+                snapshot.id.snapshot_name(),
+                Damage::Nonsense("its root is not a directory"),
+            )),
+        }
+    }
+
+    /// Tells which object holds a pack.
+    pub(crate) fn learn(&self, pack: PackId, object: ObjectHash) {
+        self.cached().objects.insert(pack, object);
+    }
+
+    /// The pack, its trailer read and its key opened.
+    pub(crate) fn pack(&self, pack: PackId) -> Result<Arc<OpenPack>, Error> {
+        let object = {
+            let cached = self.cached();
+            if let Some(open) = cached.packs.get(&pack) {
+                return Ok(open.clone());
+            }
+            cached.objects.get(&pack).copied()
+        };
+        let unknown = || Error::damaged(format!("pack {pack}"), Damage::Missing);
+        let object = object.ok_or_else(unknown)?;
+        let (trailer, _) = self.trailer(object)?;
+        let name = object.pack_name();
+        let origin = trailer
+            .origin(pack)
+            .ok_or_else(|| Error::damaged(&name, Damage::Nonsense("it does not hold the pack it should")))?;
+        let place = Place { vault: self.vault.id(), id: *pack.bytes(), purpose: Purpose::from(trailer.kind) };
+        let key = DataKey::open(self.vault.keyring(), origin.epoch, &origin.envelope, place)
+            .map_err(|error| Error::content(&name, error))?;
+        let open = Arc::new(OpenPack { pack, object, trailer, key });
+        self.cached().packs.insert(pack, open.clone());
+        Ok(open)
+    }
+
+    /// A pack's trailer, decoded and as stored.
+    pub(crate) fn trailer(&self, object: ObjectHash) -> Result<(Trailer, Bytes), Error> {
+        let name = object.pack_name();
+        let store = self.vault.store();
+        let read = |length| missing_is_damage(self.vault.wait(store.get_tail(&name, length)), &name);
+        let (tail, size) = read(TAIL_GUESS)?;
+        let damaged = |damage| Error::damaged(&name, damage);
+        let encoded = match trailer_in_tail(&tail, size).map_err(damaged)? {
+            Tail::Whole(encoded) => encoded,
+            Tail::Need(length) => match trailer_in_tail(&read(length)?.0, size).map_err(damaged)? {
+                Tail::Whole(encoded) => encoded,
+                Tail::Need(_) => return Err(damaged(Damage::Nonsense("its trailer cannot be that long"))),
+            },
+        };
+        let trailer = Trailer::decode(&encoded).map_err(damaged)?;
+        if trailer.vault != self.vault.id() {
+            return Err(damaged(Damage::ForeignVault));
+        }
+        if trailer.object_size(encoded.len()) != size {
+            return Err(damaged(Damage::Length { recorded: trailer.object_size(encoded.len()), found: size }));
+        }
+        Ok((trailer, encoded))
+    }
+
+    /// The raw bytes of a segment.
+    pub fn segment(&self, pack: PackId, number: u32) -> Result<Bytes, Error> {
+        if let Some(raw) = self.cached().segments.get(&(pack, number)) {
+            return Ok(raw.clone());
+        }
+        let open = self.pack(pack)?;
+        let row = open.row(number)?;
+        let range = row.offset..row.offset + u64::from(row.length);
+        let name = open.object.pack_name();
+        let sealed = missing_is_damage(self.vault.wait(self.vault.store().get_range(&name, range)), &name)?;
+        let mut opener = self.borrow_opener();
+        let raw = open.open(number, &sealed, &mut opener).map(Bytes::copy_from_slice);
+        self.return_opener(opener);
+        let raw = raw?;
+        self.keep((pack, number), raw.clone());
+        Ok(raw)
+    }
+
+    fn keep(&self, key: SegmentKey, raw: Bytes) {
+        let mut cached = self.cached();
+        let length = raw.len();
+        if length > self.limit || cached.segments.insert(key, raw).is_some() {
+            return;
+        }
+        cached.order.push_back(key);
+        cached.bytes += length;
+        while cached.bytes > self.limit {
+            let Some(oldest) = cached.order.pop_front() else { break };
+            if let Some(gone) = cached.segments.remove(&oldest) {
+                cached.bytes -= gone.len();
+            }
+        }
+    }
+
+    fn borrow_opener(&self) -> Opener {
+        self.cached().openers.pop().unwrap_or_default()
+    }
+
+    fn return_opener(&self, opener: Opener) {
+        self.cached().openers.push(opener);
+    }
+
+    /// The bytes of a chunk.
+    pub fn chunk(&self, address: &Address) -> Result<Bytes, Error> {
+        let raw = self.segment(address.pack, address.segment)?;
+        let start = address.offset as usize;
+        let end = start + address.length as usize;
+        if end > raw.len() {
+            let object = format!("pack {}, segment {}", address.pack, address.segment);
+            return Err(Error::damaged(object, Damage::Nonsense("it is shorter than what is said to be in it")));
+        }
+        Ok(raw.slice(start..end))
+    }
+
+    fn page(&self, address: &Address) -> Result<Vec<Entry>, Error> {
+        let bytes = self.chunk(address)?;
+        let object = || format!("directory page in pack {}, segment {}", address.pack, address.segment);
+        decode_page(&bytes).map_err(|malformed| Error::content(object(), malformed))
+    }
+
+    /// The entries of a directory, in the byte order of their names, read page by page.
+    pub fn entries(self: &Arc<Self>, directory: &Entry) -> Result<Entries, Error> {
+        let pages = match &directory.node {
+            Node::Directory { pages, .. } => pages.clone(),
+            _ => Vec::new(),
+        };
+        Ok(Entries { reader: self.clone(), pages: pages.into_iter(), page: Vec::new().into_iter(), last: None })
+    }
+
+    /// The entry at an absolute path below `root`; `None` when there is none.
+    pub fn lookup(self: &Arc<Self>, root: &Entry, path: &[u8]) -> Result<Option<Entry>, Error> {
+        let mut entry = root.clone();
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            match self.child(&entry, name)? {
+                Some(child) => entry = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    /// Pages are in order of names, so the right one is found by halving.
+    fn child(&self, directory: &Entry, name: &[u8]) -> Result<Option<Entry>, Error> {
+        let Node::Directory { pages, .. } = &directory.node else { return Ok(None) };
+        let (mut low, mut high) = (0, pages.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(page) = pages.get(middle) else { break };
+            let entries = self.page(page)?;
+            match entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)) {
+                Ok(found) => return Ok(entries.into_iter().nth(found)),
+                Err(0) => high = middle,
+                Err(place) if place == entries.len() => low = middle + 1,
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The chunks of a file in order.
+    pub fn chunks(&self, file: &Entry) -> Result<Vec<Address>, Error> {
+        match &file.node {
+            Node::File { content: FileContent::Chunks(chunks), .. } => Ok(chunks.clone()),
+            Node::File { content: FileContent::Extents(pages), size, holes, .. } => {
+                let mut chunks = Vec::new();
+                for page in pages {
+                    let bytes = self.chunk(page)?;
+                    let object = || format!("extent page in pack {}, segment {}", page.pack, page.segment);
+                    chunks.extend(decode_extents(&bytes).map_err(|error| Error::content(object(), error))?);
+                }
+                let total: u64 = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+                let hollow: u64 = holes.iter().map(|hole| hole.length).sum();
+                if total + hollow != *size {
+                    let object = String::from_utf8_lossy(&file.name).into_owned();
+                    return Err(Error::damaged(
+                        object,
+                        Damage::Nonsense("its chunks do not add up to its size"),
+                    ));
+                }
+                Ok(chunks)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads from a file at `offset`; how many bytes were read (fewer than asked only at its end). Holes are zeros.
+    pub fn read_at(&self, file: &Entry, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Node::File { size, holes, .. } = &file.node else { return Ok(0) };
+        let end = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let wanted = buffer.get_mut(..end).unwrap_or_default();
+        wanted.fill(0);
+        // Walk the chunks beside the holes: `at` is the place in the file where the next byte of data belongs.
+        let mut holes = holes.iter().peekable();
+        let mut at = 0u64;
+        for chunk in self.chunks(file)? {
+            let mut done = 0u64;
+            let mut bytes = None;
+            while done < u64::from(chunk.length) {
+                while let Some(hole) = holes.next_if(|hole| hole.offset <= at) {
+                    at = hole.offset + hole.length;
+                }
+                let until_hole = holes.peek().map_or(u64::MAX, |hole| hole.offset - at);
+                let step = until_hole.min(u64::from(chunk.length) - done);
+                let (from, to) = (at.max(offset), (at + step).min(offset + end as u64));
+                if from < to {
+                    if bytes.is_none() {
+                        bytes = Some(self.chunk(&chunk)?);
+                    }
+                    let source = (done + from - at) as usize;
+                    let target = (from - offset) as usize;
+                    let length = (to - from) as usize;
+                    let source = bytes.as_ref().and_then(|bytes| bytes.get(source..source + length));
+                    if let (Some(source), Some(target)) = (source, wanted.get_mut(target..target + length)) {
+                        target.copy_from_slice(source);
+                    }
+                }
+                at += step;
+                done += step;
+            }
+            if at >= offset + end as u64 {
+                break;
+            }
+        }
+        Ok(end)
+    }
+}
+
+/// An object that a snapshot needs and the store does not have, or has too short, is damage and not a store's fault.
+pub(crate) fn missing_is_damage<T>(outcome: Result<T, store::StoreError>, name: &str) -> Result<T, Error> {
+    outcome.map_err(|error| match error.kind {
+        store::Kind::NotFound => Error::damaged(name, Damage::Missing),
+        store::Kind::Truncated => Error::damaged(name, Damage::Nonsense("it is shorter than its table says")),
+        _ => error.into(),
+    })
+}
+
+/// Iterates over a directory.
+#[derive(Debug)]
+pub struct Entries {
+    reader: Arc<Reader>,
+    pages: std::vec::IntoIter<Address>,
+    page: std::vec::IntoIter<Entry>,
+    last: Option<Vec<u8>>,
+}
+
+impl Entries {
+    /// Yields nothing more.
+    pub(crate) fn end(&mut self) {
+        self.pages = Vec::new().into_iter();
+        self.page = Vec::new().into_iter();
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.page.next() {
+                return Some(Ok(entry));
+            }
+            let address = self.pages.next()?;
+            let page = match self.reader.page(&address) {
+                Ok(page) => page,
+                Err(error) => return Some(Err(error)),
+            };
+            let in_order = page.first().is_none_or(|first| {
+                !first.name.is_empty() && self.last.as_ref().is_none_or(|last| *last < first.name)
+            });
+            if !in_order {
+                let object = format!("directory page in pack {}, segment {}", address.pack, address.segment);
+                return Some(Err(Error::damaged(object, Damage::Nonsense("its names are out of order"))));
+            }
+            self.last = page.last().map(|entry| entry.name.clone());
+            self.page = page.into_iter();
+        }
+    }
+}

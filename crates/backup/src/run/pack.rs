@@ -1,0 +1,192 @@
+//! Packing: sealed segments into packs, packs into the store, and what is in them into index fragments.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use content::directory::{self, SegmentChunks};
+use content::envelope::DIRECTORY_NUMBER;
+use content::index::PackChunks;
+use content::segment::{Compression, Grain, Sealer};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use store::StoreError;
+use vault::fragment::PackRecord;
+use vault::pack::PackAssembler;
+use vault::{ObjectHash, PackId};
+
+use super::assemble::NewFragment;
+use super::lane::{PackEnd, PackInFlight};
+use super::seal::ToPack;
+use super::session::{Session, store_fragment};
+use crate::Error;
+
+/// Packs on their way to the store hold no more bytes than this together, unless one alone does.
+const UPLOADING_MAX: u64 = 48 << 20;
+/// A fragment is due when this many packs wait for one, or an eighth of all, whichever is more: a first backup of any
+/// size writes few fragments, and a killed one loses little of its index.
+const FRAGMENT_PACKS: usize = 8;
+/// … or when this many chunks do, which bounds what is held in memory.
+const FRAGMENT_CHUNKS: usize = 250_000;
+
+/// What packing leaves for the commit.
+#[derive(Default)]
+pub(super) struct Packed {
+    pub objects: HashMap<PackId, ObjectHash>,
+    pub bytes_stored: u64,
+    pub packs: u64,
+}
+
+struct Packing<'a> {
+    session: &'a Session<'a>,
+    fragments: &'a Sender<NewFragment>,
+    open: HashMap<PackId, OpenPack>,
+    sealer: Sealer,
+    uploading: usize,
+    uploading_bytes: u64,
+    uploaded_in: Sender<Uploaded>,
+    waiting: Vec<(PackRecord, PackChunks)>,
+    waiting_chunks: usize,
+    packed: Packed,
+}
+
+struct OpenPack {
+    pack: Arc<PackInFlight>,
+    assembler: PackAssembler,
+    /// Segments that came before one with a lower number.
+    early: BTreeMap<u32, Bytes>,
+    end: Option<Vec<SegmentChunks>>,
+}
+
+struct Uploaded {
+    record: PackRecord,
+    chunks: PackChunks,
+    outcome: Result<(), StoreError>,
+}
+
+/// Runs the pack stage. When the run is stopped, packs that are complete are still stored and get their fragment.
+pub(super) fn run(
+    session: &Session<'_>,
+    input: &Receiver<ToPack>,
+    fragments: &Sender<NewFragment>,
+) -> Result<Packed, Error> {
+    let (uploaded_in, uploaded) = unbounded();
+    let mut packing = Packing {
+        session,
+        fragments,
+        open: HashMap::new(),
+        sealer: Sealer::new(Compression::Default),
+        uploading: 0,
+        uploading_bytes: 0,
+        uploaded_in,
+        waiting: Vec::new(),
+        waiting_chunks: 0,
+        packed: Packed::default(),
+    };
+    let mut finished = false;
+    loop {
+        select! {
+            recv(input) -> message => match message {
+                Ok(ToPack::Finished) => finished = true,
+                Ok(ToPack::Sealed { pack, number, bytes }) => packing.sealed(&pack, number, bytes)?,
+                Ok(ToPack::End(end)) => packing.end(end)?,
+                Err(_) => break,
+            },
+            recv(uploaded) -> done => packing.uploaded(done.map_err(|_| Error::Interrupted)?)?,
+        }
+        while packing.uploading_bytes > UPLOADING_MAX {
+            packing.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
+        }
+    }
+    while packing.uploading > 0 {
+        packing.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
+    }
+    packing.fragment()?;
+    if finished && packing.open.is_empty() { Ok(packing.packed) } else { Err(Error::Interrupted) }
+}
+
+impl Packing<'_> {
+    fn open_pack(&mut self, pack: &Arc<PackInFlight>) -> &mut OpenPack {
+        let vault = self.session.vault.id();
+        self.open.entry(pack.id).or_insert_with(|| OpenPack {
+            pack: pack.clone(),
+            assembler: PackAssembler::new(pack.kind, vault, pack.id),
+            early: BTreeMap::new(),
+            end: None,
+        })
+    }
+
+    fn sealed(&mut self, pack: &Arc<PackInFlight>, number: u32, bytes: Bytes) -> Result<(), Error> {
+        let open = self.open_pack(pack);
+        open.early.insert(number, bytes);
+        while let Some(bytes) = open.early.remove(&(open.assembler.segments() as u32)) {
+            open.assembler.push(bytes);
+        }
+        self.complete(pack.id)
+    }
+
+    fn end(&mut self, end: PackEnd) -> Result<(), Error> {
+        self.open_pack(&end.pack).end = Some(end.segments);
+        self.complete(end.pack.id)
+    }
+
+    /// Stores the pack if all its segments are there.
+    fn complete(&mut self, id: PackId) -> Result<(), Error> {
+        let whole = |open: &OpenPack| {
+            open.end.as_ref().is_some_and(|segments| segments.len() == open.assembler.segments())
+        };
+        if !self.open.get(&id).is_some_and(whole) {
+            return Ok(());
+        }
+        let Some(OpenPack { pack, assembler, end: Some(segments), .. }) = self.open.remove(&id) else {
+            return Ok(());
+        };
+        let encoded = directory::encode(&segments);
+        let sealed = self
+            .sealer
+            .seal(&encoded, Grain::Fine, &pack.key, DIRECTORY_NUMBER)
+            .map_err(|error| Error::content(format!("new pack {id}, directory"), error))?;
+        let finished = assembler.finish(pack.epoch, pack.envelope.clone(), sealed);
+        let record = PackRecord::from(&finished);
+        let chunks = PackChunks { pack: id, object: finished.hash, segments };
+        self.uploading += 1;
+        self.uploading_bytes += finished.size;
+        let store = self.session.vault.store().clone();
+        let done = self.uploaded_in.clone();
+        self.session.vault.spawn(async move {
+            let outcome = store.put(&finished.hash.pack_name(), finished.parts).await;
+            // Nobody listens only when the run has failed already.
+            let _ = done.send(Uploaded { record, chunks, outcome });
+        });
+        Ok(())
+    }
+
+    fn uploaded(&mut self, done: Uploaded) -> Result<(), Error> {
+        let Uploaded { record, chunks, outcome } = done;
+        self.uploading -= 1;
+        self.uploading_bytes -= record.size;
+        outcome?;
+        self.session.journal().note(record.hash)?;
+        self.session.progress.add_bytes_stored(record.size);
+        self.packed.bytes_stored += record.size;
+        self.packed.packs += 1;
+        self.packed.objects.insert(chunks.pack, chunks.object);
+        self.waiting_chunks += chunks.segments.iter().map(Vec::len).sum::<usize>();
+        self.waiting.push((record, chunks));
+        let due = FRAGMENT_PACKS.max(self.packed.packs as usize / 8);
+        if self.waiting.len() >= due || self.waiting_chunks >= FRAGMENT_CHUNKS { self.fragment() } else { Ok(()) }
+    }
+
+    /// Writes a fragment for the packs that wait for one.
+    fn fragment(&mut self) -> Result<(), Error> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let (records, chunks): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        self.waiting_chunks = 0;
+        let fragment = store_fragment(self.session.vault, &records)?;
+        let size: usize = records.iter().map(|record| record.trailer.len() + 48).sum();
+        self.packed.bytes_stored += size as u64;
+        let _ = self.fragments.send((fragment, chunks));
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Object access behind one small trait.
+//!
+//! A [`Store`] holds named byte strings (*objects*). It knows no vault, no key and no file tree. The trait names no
+//! vendor; what a store should do besides (retry, limit, record, refuse writes, fail on purpose) is a wrapper around
+//! it. Start with [`open_url`], or with [`FolderStore`] and [`MemoryStore`].
+//!
+//! # The contract
+//!
+//! Every implementation promises this, and [`conformance`] checks it (feature `conformance`).
+//!
+//! **Names** are relative, `/`-separated components of `[A-Za-z0-9._-]` that begin with no dot; see [`name`]. The
+//! first component `tmp` belongs to the store itself. A name is either an object or a folder of objects, never both.
+//!
+//! **Whole or not at all.** An object appears with all its bytes or does not appear: no reader and no listing ever
+//! sees a part of one, whatever happens to the writer. After an error from a write or a delete the object may be
+//! there as before or as asked for, and in no third state.
+//!
+//! **Durable.** When `put`, `replace` or `delete` returns `Ok`, a loss of power does not undo it. So a caller that
+//! awaits one call before it starts the next gets that order on the disk too.
+//!
+//! **Visible.** What has returned `Ok` is seen by every later `get`, `stat` and `list`.
+//!
+//! **Immutable.** An object written by `put` never changes: a `put` of a name that exists succeeds and does nothing
+//! (it does not compare the bytes). Callers choose names that are hashes or random, so two writers write the same
+//! bytes or different names. The few mutable objects are written by `replace`, which switches from the old bytes to
+//! the new in one step; of two concurrent ones either wins.
+//!
+//! **What may be called twice.** Every operation. `put`, `replace` and `delete` mean the same the second time, which
+//! is what makes it safe to repeat them after an error whose outcome is unknown. Deleting what is not there succeeds.
+//!
+//! **Concurrency.** All calls may run at once, from one process or several. Dropping the future of a call leaves
+//! its outcome open, as an error does.
+//!
+//! **Limits.** A read never allocates more than the object holds and the caller allows. A store does not vanish
+//! silently: when the thing behind it is gone every call says [`Kind::Gone`], and no call makes it anew.
+//!
+//! What each error kind means is said at [`Kind`]; what to do about it, by [`StoreError::hint`].
+
+mod error;
+mod faulty;
+mod folder;
+mod limited;
+mod location;
+mod memory;
+mod operation;
+mod random;
+mod read_only;
+mod recorded;
+mod retrying;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod name;
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{Kind, StoreError};
+pub use faulty::{Fault, Faulty, Rule, When};
+pub use folder::FolderStore;
+pub use limited::{Limited, Rates};
+pub use location::{Location, SCHEMES, create_url, open_url};
+pub use memory::MemoryStore;
+pub use operation::Operation;
+pub use read_only::ReadOnly;
+pub use recorded::{Call, Recorded};
+pub use retrying::{Patience, Retrying};
+
+/// What a store knows of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its full name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock.
+    pub modified: SystemTime,
+}
+
+/// A place for objects. The module documentation is the contract.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// Where the store is, for messages; never holds credentials.
+    fn location(&self) -> String;
+
+    /// Writes a whole object, made of `parts` in order; durable when it returns. A name that exists is left alone.
+    async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError>;
+
+    /// Writes an object or puts new bytes in its place in one step; durable when it returns. Only for the few
+    /// mutable objects.
+    async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError>;
+
+    /// Reads a whole object of at most `size_max` bytes; a larger one is [`Kind::TooLarge`].
+    async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError>;
+
+    /// Reads exactly the bytes of `range`, or fails: [`Kind::Truncated`] when the object ends before the range does.
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// Reads the last `length_max` bytes (all of a shorter object), and tells the object's size.
+    async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError>;
+
+    /// What is known of one object.
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError>;
+
+    /// All objects in a folder such as `packs/` and in its folders, sorted by name as bytes; the empty prefix is the
+    /// whole store. A folder that is not there holds nothing.
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
+
+    /// Removes an object; one that is not there is fine. Durable when it returns.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+}

@@ -1,0 +1,1 @@
+//! Checking a vault without a key.

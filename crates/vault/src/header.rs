@@ -1,0 +1,63 @@
+//! The eight bytes every object starts with: `SROOM`, the kind, and the format version (two bytes, little-endian).
+//!
+//! A reader that meets a higher version hides the object and reports it; it never calls it damaged and never deletes
+//! it.
+
+use crate::error::Damage;
+use crate::wire::Reader;
+
+/// The format version this code writes and the highest it reads.
+pub const VERSION: u16 = 1;
+
+const MAGIC: [u8; 5] = *b"SROOM";
+
+/// The length of the header in bytes.
+pub const LENGTH: usize = 8;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// The vault's public descriptor.
+    Descriptor,
+    /// A key slot.
+    KeySlot,
+    /// A pack.
+    Pack,
+    /// An index fragment.
+    Fragment,
+    /// A snapshot.
+    Snapshot,
+}
+
+impl ObjectKind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Descriptor => b'V',
+            Self::KeySlot => b'K',
+            Self::Pack => b'P',
+            Self::Fragment => b'I',
+            Self::Snapshot => b'S',
+        }
+    }
+
+    /// The header of an object of this kind.
+    pub fn header(self) -> [u8; LENGTH] {
+        let [a, b, c, d, e] = MAGIC;
+        let [low, high] = VERSION.to_le_bytes();
+        [a, b, c, d, e, self.byte(), low, high]
+    }
+
+    /// Reads a header and insists on this kind and a version that can be read.
+    pub fn expect(self, reader: &mut Reader<'_>) -> Result<(), Damage> {
+        let magic: [u8; 5] = reader.array("magic")?;
+        let kind = reader.u8("kind")?;
+        let version = reader.u16("format version")?;
+        if magic != MAGIC || kind != self.byte() {
+            return Err(Damage::NotThisKind { expected: self });
+        }
+        if version > VERSION || version == 0 {
+            return Err(Damage::Newer { version });
+        }
+        Ok(())
+    }
+}

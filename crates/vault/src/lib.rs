@@ -1,0 +1,24 @@
+//! The custodian's view of a vault.
+//!
+//! Everything here works on public bytes: object names, headers, pack trailers, index fragments and snapshot
+//! envelopes. There is no key type in this crate and nothing in it can open a sealed byte, so a server built on it
+//! can count, verify, copy and collect what it keeps without being able to read it.
+//!
+//! The byte layouts are specified in `docs/format.md`; each module here opens with the part it implements.
+#![warn(clippy::indexing_slicing)]
+
+
+pub mod descriptor;
+pub mod error;
+pub mod fragment;
+pub mod header;
+pub mod name;
+pub mod pack;
+pub mod segments;
+pub mod signing;
+pub mod snapshot;
+pub mod wire;
+
+pub use error::VaultError;
+pub use name::{ObjectHash, PackId, SnapshotId, SystemId, VaultId};
+pub use segments::SegmentSet;
