@@ -1,4 +1,4 @@
-//! One backup into a folder vault with figures, for profiling: `cycle VAULT PATH`.
+//! One backup into a folder vault with figures, for profiling: `cycle VAULT PATH…`.
 //! The vault is made when missing; its key is the passphrase `example`.
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backup::{
-    BackupRequest, Compression, Credential, Error, NewSlot, PassphraseCost, Progress, SecretText, Vault, back_up,
+    BackupRequest, Compression, Credential, Error, NewSlot, PassphraseCost, Progress, SecretText, Vault,
+    back_up,
 };
 use store::{FolderStore, Store};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(vault), Some(path)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: cycle VAULT PATH".into());
+    let Some(vault) = arguments.next() else {
+        return Err("usage: cycle VAULT PATH…".into());
     };
     let cache = Path::new(&vault).with_extension("cache");
     let credential = Credential::recognise(SecretText::new("example".into()));
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => other?,
     };
     let request = BackupRequest {
-        paths: vec![path.into()],
+        paths: arguments.map(Into::into).collect(),
         rules: files::Rules::default(),
         one_file_system: false,
         tags: Vec::new(),

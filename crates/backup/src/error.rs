@@ -123,7 +123,9 @@ impl Error {
             Self::Store(error) | Self::Vault(VaultError::Store(error)) => {
                 return Some(error.hint().to_string()).filter(|hint| !hint.is_empty());
             }
-            Self::Vault(VaultError::NoVault { .. }) => "make one with `strongroom init`, or name another place",
+            Self::Vault(VaultError::NoVault { .. }) => {
+                "make one with `strongroom init`, or name another place"
+            }
             Self::Vault(VaultError::Newer { .. }) => "update this program; nothing is wrong with the vault",
             Self::Vault(VaultError::Damaged { .. }) => {
                 "run `strongroom check` to see what is affected; the rest can still be restored"

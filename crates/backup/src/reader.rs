@@ -147,7 +147,10 @@ impl Reader {
             return Err(damaged(Damage::ForeignVault));
         }
         if trailer.object_size(encoded.len()) != size {
-            return Err(damaged(Damage::Length { recorded: trailer.object_size(encoded.len()), found: size }));
+            return Err(damaged(Damage::Length {
+                recorded: trailer.object_size(encoded.len()),
+                found: size,
+            }));
         }
         Ok((trailer, encoded))
     }
@@ -201,7 +204,10 @@ impl Reader {
         let end = start + address.length as usize;
         if end > raw.len() {
             let object = format!("pack {}, segment {}", address.pack, address.segment);
-            return Err(Error::damaged(object, Damage::Nonsense("it is shorter than what is said to be in it")));
+            return Err(Error::damaged(
+                object,
+                Damage::Nonsense("it is shorter than what is said to be in it"),
+            ));
         }
         Ok(raw.slice(start..end))
     }
@@ -218,7 +224,12 @@ impl Reader {
             Node::Directory { pages, .. } => pages.clone(),
             _ => Vec::new(),
         };
-        Ok(Entries { reader: self.clone(), pages: pages.into_iter(), page: Vec::new().into_iter(), last: None })
+        Ok(Entries {
+            reader: self.clone(),
+            pages: pages.into_iter(),
+            page: Vec::new().into_iter(),
+            last: None,
+        })
     }
 
     /// The entry at an absolute path below `root`; `None` when there is none.

@@ -170,7 +170,11 @@ impl Vault {
 
 fn new_runtime() -> Result<tokio::runtime::Runtime, Error> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|source| Error::File { path: "/".into(), action: "used: no thread could be started", source })
+    built.map_err(|source| Error::File {
+        path: "/".into(),
+        action: "used: no thread could be started",
+        source,
+    })
 }
 
 /// Makes a folder that only its owner can look into.

@@ -110,7 +110,10 @@ impl Cutter {
 }
 
 /// Advances `hash` over `bytes` up to and including the first candidate; how many bytes that took.
-#[expect(clippy::indexing_slicing, reason = "a byte always indexes a table of 256; the check would cost a third")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte always indexes a table of 256; the check would cost a third"
+)]
 #[inline]
 fn next_candidate(table: &[u64; 256], hash: &mut u64, bytes: &[u8]) -> Option<usize> {
     let mut h = *hash;

@@ -81,8 +81,14 @@ impl Place {
     /// Additional data of one sealed part: vault (16), id (16), purpose (1), number (u32).
     fn additional_data(&self, number: u32) -> [u8; 37] {
         let mut out = [0; 37];
-        let parts =
-            self.vault.bytes().iter().chain(&self.id).copied().chain([self.purpose.byte()]).chain(number.to_le_bytes());
+        let parts = self
+            .vault
+            .bytes()
+            .iter()
+            .chain(&self.id)
+            .copied()
+            .chain([self.purpose.byte()])
+            .chain(number.to_le_bytes());
         out.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
         out
     }

@@ -76,7 +76,13 @@ impl Sealer {
 
     /// Seals `raw` as part `number` under `key`, then opens, decompresses and compares it: what is returned is known
     /// to come back.
-    pub fn seal(&mut self, raw: &[u8], grain: Grain, key: &DataKey, number: u32) -> Result<Bytes, ContentError> {
+    pub fn seal(
+        &mut self,
+        raw: &[u8],
+        grain: Grain,
+        key: &DataKey,
+        number: u32,
+    ) -> Result<Bytes, ContentError> {
         if raw.len() > RAW_SEGMENT_MAX {
             return Err(ContentError::Segment { action: "taken: it is too long", length: raw.len() });
         }

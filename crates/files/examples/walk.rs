@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let begun = Instant::now();
     let mut walk = Walk::start(&roots, options)?;
-    let (mut directories, mut others, mut problems, mut bytes, mut attributes) = (0u64, 0u64, 0u64, 0u64, 0u64);
+    let (mut directories, mut others, mut problems, mut bytes, mut attributes) =
+        (0u64, 0u64, 0u64, 0u64, 0u64);
     for step in walk.by_ref() {
         let entry = match step {
             Step::Enter(entry) => {

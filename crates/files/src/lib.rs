@@ -25,7 +25,5 @@ pub use rules::{RuleError, Rules, RulesBuilder};
 pub use selection::{Selection, Verdict};
 pub use source::{Entry, SourceFile, SourceFolder};
 pub use stat::{Details, Kind, Stat, Timestamp};
-pub use target::{
-    ApplyOptions, Attribute, MetadataProblem, Target, TargetError, TargetFile, TargetFolder,
-};
+pub use target::{ApplyOptions, Attribute, MetadataProblem, Target, TargetError, TargetFile, TargetFolder};
 pub use walk::{Counts, Step, Walk, WalkError, WalkOptions};

@@ -240,9 +240,7 @@ impl Leads {
         let path = path.strip_prefix(b"/").unwrap_or(path);
         match self {
             Leads::Anywhere => true,
-            Leads::These(globs) => {
-                path.is_empty() || globs.is_match_candidate(&Candidate::from_bytes(path))
-            }
+            Leads::These(globs) => path.is_empty() || globs.is_match_candidate(&Candidate::from_bytes(path)),
         }
     }
 }

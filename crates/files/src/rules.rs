@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::pattern::{Pattern, PatternSet};
 pub use crate::pattern::PatternError;
+use crate::pattern::{Pattern, PatternSet};
 
 /// The name of the file that marks a folder of things that can be made again.
 pub const CACHE_TAG_NAME: &[u8] = b"CACHEDIR.TAG";
@@ -132,8 +132,8 @@ impl RulesBuilder {
     /// Adds one pattern.
     pub fn exclude(&mut self, pattern: impl AsRef<[u8]>) -> Result<&mut Self, RuleError> {
         let pattern = pattern.as_ref();
-        let parsed = Pattern::parse(pattern)
-            .map_err(|source| RuleError::Pattern { text: lossy(pattern), source })?;
+        let parsed =
+            Pattern::parse(pattern).map_err(|source| RuleError::Pattern { text: lossy(pattern), source })?;
         self.patterns.push(parsed);
         Ok(self)
     }

@@ -61,8 +61,7 @@ impl Selection {
             let leads = Leads::new(&patterns).map_err(|source| refused(b"", source))?;
             Some((set, leads))
         };
-        let exclude =
-            PatternSet::new(&parse_all(exclude, true)?).map_err(|source| refused(b"", source))?;
+        let exclude = PatternSet::new(&parse_all(exclude, true)?).map_err(|source| refused(b"", source))?;
         Ok(Selection { include, exclude })
     }
 

@@ -14,7 +14,7 @@ use store::{FolderStore, Store};
 /// Tells the test's own arguments from those of the test runner.
 const WRITER: &str = "--write-until-killed";
 
-const ROUNDS_MIN: usize = 12;
+const ROUNDS: usize = 16;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -49,7 +49,7 @@ async fn write(folder: &Path, round: &str) -> Result<(), Failure> {
     for number in 0.. {
         let name = format!("packs/{:02x}/{round}-{number}", number % 5);
         store.put(&name, object(100_000 + number % 7 * 30_000)).await?;
-        // Large and ready, so that the kill which the confirmation sets off comes while it is written.
+        // Large and ready, so that the kill comes while it is written.
         let next = object(8_000_000 + number % 7 * 80_000);
         writeln!(std::io::stdout(), "{name}")?;
         store.replace("mutable", next).await?;
@@ -63,11 +63,7 @@ async fn kill_and_look() -> Result<(), Failure> {
     let store = FolderStore::create(&folder)?;
     let mut confirmed = Vec::new();
     let mut interrupted = 0;
-    // The kill comes right after a confirmation, so mostly in the middle of the next write; on until some did.
-    for round in 0..500 {
-        if round >= ROUNDS_MIN && interrupted > 0 {
-            break;
-        }
+    for round in 0..ROUNDS {
         confirmed.extend(write_until_killed(&folder, round)?);
         let listed = store.list("").await?;
         for info in &listed {
@@ -78,7 +74,7 @@ async fn kill_and_look() -> Result<(), Failure> {
         for name in &confirmed {
             assert!(listed.iter().any(|info| &info.name == name), "{name} was confirmed and is not there");
         }
-        interrupted = std::fs::read_dir(folder.join("tmp"))?.count();
+        interrupted = unfinished(&folder)?;
     }
     assert!(interrupted > 0, "no kill met a write half done: the test has shown nothing");
 
@@ -95,6 +91,10 @@ async fn kill_and_look() -> Result<(), Failure> {
     Ok(())
 }
 
+fn unfinished(folder: &Path) -> Result<usize, Failure> {
+    Ok(std::fs::read_dir(folder.join("tmp"))?.count())
+}
+
 /// Starts a writer, waits for a few confirmations and kills it. Returns what it confirmed.
 fn write_until_killed(folder: &Path, round: usize) -> Result<Vec<String>, Failure> {
     let mut writer = Command::new(std::env::current_exe()?)
@@ -108,6 +108,11 @@ fn write_until_killed(folder: &Path, round: usize) -> Result<Vec<String>, Failur
     let mut confirmed = Vec::new();
     for line in lines.by_ref().take(1 + round % 4) {
         confirmed.push(line?);
+    }
+    // Right after a confirmation, or when the next write has begun, by turns.
+    let begun_before = unfinished(folder)?;
+    while round % 2 == 1 && unfinished(folder)? == begun_before && writer.try_wait()?.is_none() {
+        std::hint::spin_loop();
     }
     writer.kill()?;
     let status = writer.wait()?;

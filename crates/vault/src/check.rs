@@ -1,1 +1,444 @@
 //! Checking a vault without a key.
+//!
+//! What can be known from public bytes: every object's name, layout and signature, whether each snapshot has the
+//! segments it needs, whether snapshots follow one another without a gap, and (when packs are read) whether each
+//! stored byte is what its name says. What is inside the sealed parts is for whoever has the key.
+//!
+//! Listings are taken in the order snapshots, index, everything. Writers store packs, then index fragments, then the
+//! snapshot; so whatever a listed snapshot needs is in the later listings even while backups run. What appears only in
+//! the last listing is newer than this check and not judged.
+//!
+//! Memory grows with the number of packs and segments (a bit for each), not with chunks; objects are read one by one
+//! or in pieces.
+
+mod chain;
+mod fetches;
+mod finding;
+mod holdings;
+mod pack_reading;
+mod packs;
+mod snapshots;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use store::{Kind, ObjectInfo, Store, StoreError};
+
+pub use finding::{AFFECTS_MAX, FINDINGS_MAX, Finding, Findings, Severity};
+pub use holdings::{Held, Holdings};
+pub use pack_reading::{PackReading, Piece};
+pub use packs::{ReadPacks, choose};
+
+use crate::damage;
+use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
+use crate::error::{Damage, VaultError};
+use crate::fragment::{self, FRAGMENT_MAX};
+use crate::header::ObjectKind;
+use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
+use crate::segments::SegmentSet;
+use crate::wire::Reader;
+use fetches::Fetches;
+
+/// Enough of a key slot for its public beginning: header, features, vault id.
+const SLOT_BEGINNING: u64 = 32;
+
+/// Follows a check and can end it early.
+pub trait Watch: Send + Sync {
+    /// What is being done now, in a word or two.
+    fn stage(&self, _stage: &'static str) {}
+    /// This many bytes of packs will be read.
+    fn total(&self, _bytes: u64) {}
+    /// This many more bytes of packs were read.
+    fn read(&self, _bytes: u64) {}
+    /// Whether to end early.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
+/// Segments that cannot be had, or not safely.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The pack that addresses name.
+    pub pack: PackId,
+    /// The object that holds it, or should.
+    pub object: ObjectHash,
+    /// Which of its segments; `None` is all.
+    pub segments: Option<SegmentSet>,
+    /// The number of the finding that tells why.
+    pub finding: usize,
+    /// The only snapshot that it matters to; `None` is all.
+    pub snapshot: Option<SnapshotId>,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Snapshots that are whole themselves.
+    pub snapshots: u64,
+    /// Packs in the store.
+    pub packs: u64,
+    /// Segments that the index knows of.
+    pub segments: u64,
+    /// Bytes of packs that were read and verified.
+    pub bytes_read: u64,
+    /// Everything that is the matter.
+    pub findings: Findings,
+    /// What cannot be had because of it.
+    pub losses: Vec<Loss>,
+    /// What the index says of each pack.
+    pub holdings: Holdings,
+    /// Every pack in the store with its size in bytes.
+    pub stored: Vec<(ObjectHash, u64)>,
+    /// It was ended early: the rest was not looked at.
+    pub ended_early: bool,
+}
+
+/// Checks the vault in `store`; `packs` says which packs are read whole. Only a failing store is an error.
+pub async fn check(
+    store: &Arc<dyn Store>,
+    packs: &ReadPacks,
+    watch: &Arc<dyn Watch>,
+) -> Result<Report, VaultError> {
+    watch.stage("checking objects");
+    let mut report = Report::default();
+    let Some(descriptor) = read_descriptor(store, &mut report.findings).await? else { return Ok(report) };
+    let listing = Listing::take(store, &mut report.findings).await?;
+    let mut check = Check::new(store, watch, descriptor, report, listing);
+    check.key_slots().await?;
+    check.fragments().await?;
+    check.damage_records().await?;
+    check.pack_sizes();
+    check.snapshots().await?;
+    check.unused();
+    if !check.report.ended_early {
+        check.read_packs(packs).await?;
+    }
+    Ok(check.report)
+}
+
+/// A check under way.
+struct Check<'a> {
+    store: &'a Arc<dyn Store>,
+    watch: &'a Arc<dyn Watch>,
+    descriptor: Descriptor,
+    report: Report,
+    listing: Listing,
+    /// Size of each listed pack.
+    sizes: HashMap<ObjectHash, u64>,
+    /// Packs that are of no use as a whole, and the finding that says why.
+    faults: HashMap<ObjectHash, usize>,
+    /// Packs that lack some segments, likewise.
+    incomplete: HashMap<ObjectHash, usize>,
+    /// Packs that snapshots need.
+    needed: HashSet<ObjectHash>,
+    /// Packs that snapshots need and no fragment names.
+    not_indexed: HashMap<ObjectHash, Held>,
+    /// Where the loss of a pack by a finding is in the report.
+    lost: HashMap<(usize, PackId), usize>,
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        store: &'a Arc<dyn Store>,
+        watch: &'a Arc<dyn Watch>,
+        descriptor: Descriptor,
+        mut report: Report,
+        listing: Listing,
+    ) -> Self {
+        let hashes = listing.packs.iter();
+        report.stored = hashes
+            .filter_map(|object| Some((ObjectHash::from_object_name(&object.name)?, object.size)))
+            .collect();
+        report.packs = report.stored.len() as u64;
+        let sizes = report.stored.iter().copied().collect();
+        Self {
+            store,
+            watch,
+            descriptor,
+            report,
+            listing,
+            sizes,
+            faults: HashMap::new(),
+            incomplete: HashMap::new(),
+            needed: HashSet::new(),
+            not_indexed: HashMap::new(),
+            lost: HashMap::new(),
+        }
+    }
+
+    fn vault(&self) -> VaultId {
+        self.descriptor.vault
+    }
+
+    /// Whether to go on.
+    fn goes_on(&mut self) -> bool {
+        self.report.ended_early |= self.watch.is_cancelled();
+        !self.report.ended_early
+    }
+
+    async fn key_slots(&mut self) -> Result<(), VaultError> {
+        let mut whole = 0;
+        for object in std::mem::take(&mut self.listing.keys) {
+            let beginning = self.store.get_range(&object.name, 0..SLOT_BEGINNING.min(object.size)).await;
+            let advice = "remove this key slot and add a new one; other slots still open the vault";
+            match beginning {
+                Ok(bytes) => match slot_beginning(&bytes, self.vault()) {
+                    Ok(()) => whole += 1,
+                    Err(damage) => {
+                        self.report.findings.add(Finding::of(object.name, &damage, advice));
+                    }
+                },
+                Err(error) => {
+                    self.report.findings.add(unreadable(error, advice)?);
+                }
+            }
+        }
+        if whole == 0 {
+            self.report.findings.add(Finding::new(
+                Severity::Damage,
+                name::KEYS,
+                "there is no key slot that could open the vault",
+                "put a key slot back from a copy of the vault, or add one from a machine that has the vault open",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn fragments(&mut self) -> Result<(), VaultError> {
+        let objects = std::mem::take(&mut self.listing.fragments);
+        let advice = "remove it: restores do not need it, and backups then store again what they do not find";
+        let mut fetches = Fetches::new(self.store, &objects, FRAGMENT_MAX);
+        while self.goes_on()
+            && let Some((object, outcome)) = fetches.next().await
+        {
+            let bytes = match outcome {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.report.findings.add(unreadable(error, advice)?);
+                    continue;
+                }
+            };
+            let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            match fragment::decode(&bytes, hash, self.vault()) {
+                Ok(packs) => {
+                    for (pack, trailer) in packs {
+                        let holdings = &mut self.report.holdings;
+                        if !holdings.add(pack.hash, pack.size, &trailer, &pack.trailer) {
+                            let message =
+                                format!("it contradicts another fragment about {}", pack.hash.pack_name());
+                            self.report.findings.add(Finding::new(
+                                Severity::Damage,
+                                &object.name,
+                                message,
+                                advice,
+                            ));
+                        }
+                    }
+                }
+                Err(damage) => {
+                    self.report.findings.add(Finding::of(&object.name, &damage, advice));
+                }
+            }
+        }
+        self.report.segments = self.report.holdings.iter().map(|(_, held)| held.segments).sum();
+        Ok(())
+    }
+
+    async fn damage_records(&mut self) -> Result<(), VaultError> {
+        let objects = std::mem::take(&mut self.listing.damage_records);
+        let advice = "remove it: the next check that finds damage writes it anew";
+        let mut fetches = Fetches::new(self.store, &objects, damage::RECORD_MAX);
+        while self.goes_on()
+            && let Some((object, outcome)) = fetches.next().await
+        {
+            let damage = match outcome {
+                Ok(bytes) if ObjectHash::from_object_name(&object.name) != Some(ObjectHash::of(&bytes)) => {
+                    Some(Damage::HashMismatch)
+                }
+                Ok(bytes) => damage::decode(&bytes, self.vault()).err(),
+                Err(error) => {
+                    self.report.findings.add(unreadable(error, advice)?);
+                    None
+                }
+            };
+            if let Some(damage) = damage {
+                self.report.findings.add(Finding::of(&object.name, &damage, advice));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the listing of packs with the index.
+    fn pack_sizes(&mut self) {
+        let mut wrong: Vec<(ObjectHash, Damage)> = Vec::new();
+        for (object, held) in self.report.holdings.iter() {
+            match self.sizes.get(&object) {
+                None => wrong.push((object, Damage::Missing)),
+                Some(size) if *size != held.size => {
+                    wrong.push((object, Damage::Length { recorded: held.size, found: *size }));
+                }
+                Some(_) => {}
+            }
+        }
+        wrong.sort_by_key(|(object, _)| *object);
+        for (object, damage) in wrong {
+            self.pack_fault(object, &damage);
+        }
+    }
+
+    /// Says that a whole pack is of no use.
+    fn pack_fault(&mut self, object: ObjectHash, damage: &Damage) -> Option<usize> {
+        let advice =
+            "put it back from a copy of the vault; everything that does not need it can still be restored";
+        let number = self.report.findings.add(Finding::of(object.pack_name(), damage, advice))?;
+        self.faults.insert(object, number);
+        Some(number)
+    }
+
+    /// What is in the store and nothing refers to.
+    fn unused(&mut self) {
+        if self.report.ended_early {
+            return;
+        }
+        if let Some(first) = self.not_indexed.keys().min() {
+            let count = self.not_indexed.len();
+            self.report.findings.add(Finding::new(
+                Severity::Damage,
+                name::INDEX,
+                format!(
+                    "no index fragment names {count} packs that snapshots need ({} and others): one is missing",
+                    first.short()
+                ),
+                "nothing is lost: restores do not need the index; the next backup may store some data again",
+            ));
+        }
+        let is_known =
+            |object: &ObjectHash| self.report.holdings.get(*object).is_some() || self.needed.contains(object);
+        let unknown: Vec<_> = self.report.stored.iter().filter(|(object, _)| !is_known(object)).collect();
+        if !unknown.is_empty() {
+            let bytes: u64 = unknown.iter().map(|(_, size)| size).sum();
+            self.report.findings.add(Finding::new(
+                Severity::Note,
+                name::PACKS,
+                format!("{} packs ({bytes} bytes) are in no index fragment yet", unknown.len()),
+                "nothing to do: a backup that is running or was interrupted stored them, and the next one from the \
+                 same machine uses them",
+            ));
+        }
+    }
+}
+
+async fn read_descriptor(
+    store: &Arc<dyn Store>,
+    findings: &mut Findings,
+) -> Result<Option<Descriptor>, VaultError> {
+    let advice = "put it back from a copy of the vault: it is small, never changes, and nothing can be judged without it";
+    match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
+        Ok(bytes) => match Descriptor::decode(&bytes) {
+            Ok(descriptor) => return Ok(Some(descriptor)),
+            Err(damage) => findings.add(Finding::of(name::DESCRIPTOR, &damage, advice)),
+        },
+        Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {
+            return Err(VaultError::NoVault { location: store.location() });
+        }
+        Err(error) => findings.add(unreadable(error, advice)?),
+    };
+    Ok(None)
+}
+
+/// The public beginning of a key slot.
+fn slot_beginning(bytes: &[u8], vault: VaultId) -> Result<(), Damage> {
+    let mut reader = Reader::new(bytes);
+    ObjectKind::KeySlot.expect(&mut reader)?;
+    match reader.u64("features")? {
+        0 => {}
+        bits => return Err(Damage::UnknownFeatures { bits }),
+    }
+    if VaultId::read(&mut reader, "vault id")? == vault { Ok(()) } else { Err(Damage::ForeignVault) }
+}
+
+/// A store's error as a finding about one object; an error of the whole store stays one.
+pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError> {
+    let of_the_object = match error.kind {
+        Kind::NotFound | Kind::Truncated | Kind::TooLarge | Kind::PermissionDenied | Kind::Other => true,
+        Kind::NoSpace
+        | Kind::ReadOnly
+        | Kind::InvalidName
+        | Kind::UnknownLocation
+        | Kind::Unavailable
+        | Kind::Gone => false,
+    };
+    if !of_the_object || error.object.is_empty() {
+        return Err(error.into());
+    }
+    if error.kind == Kind::NotFound {
+        return Ok(Finding::of(error.object, &Damage::Missing, advice));
+    }
+    let mut message = format!("it cannot be read: {}", error.kind);
+    let mut cause = std::error::Error::source(&error);
+    while let Some(source) = cause {
+        message.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    Ok(Finding::new(Severity::Damage, error.object, message, advice))
+}
+
+/// All objects of a vault by what their names say.
+#[derive(Debug, Default)]
+struct Listing {
+    keys: Vec<ObjectInfo>,
+    packs: Vec<ObjectInfo>,
+    fragments: Vec<ObjectInfo>,
+    damage_records: Vec<ObjectInfo>,
+    snapshots: Vec<ObjectInfo>,
+}
+
+impl Listing {
+    async fn take(store: &Arc<dyn Store>, findings: &mut Findings) -> Result<Self, VaultError> {
+        let mut listing = Self {
+            snapshots: store.list(name::SNAPSHOTS).await?,
+            fragments: store.list(name::INDEX).await?,
+            ..Self::default()
+        };
+        let is_hash_in = |object: &ObjectInfo, folder: &str| {
+            object.name.strip_prefix(folder).is_some_and(|name| ObjectHash::from_hex(name).is_some())
+        };
+        listing.snapshots.retain(|object| is_hash_in(object, name::SNAPSHOTS));
+        listing.fragments.retain(|object| is_hash_in(object, name::INDEX));
+        for object in store.list("").await? {
+            let is_pack = || {
+                ObjectHash::from_object_name(&object.name).is_some_and(|hash| hash.pack_name() == object.name)
+            };
+            let is_slot =
+                || object.name.strip_prefix(name::KEYS).is_some_and(|name| PackId::from_hex(name).is_some());
+            if is_pack() {
+                listing.packs.push(object);
+            } else if is_slot() {
+                listing.keys.push(object);
+            } else if is_hash_in(&object, name::DAMAGE) {
+                listing.damage_records.push(object);
+            } else if object.name != name::DESCRIPTOR
+                && !is_hash_in(&object, name::SNAPSHOTS)
+                && !is_hash_in(&object, name::INDEX)
+            {
+                findings.add(Finding::new(
+                    Severity::Note,
+                    object.name,
+                    "its name is none that a vault of this version has",
+                    "leave it if a newer version of the program put it there; otherwise it may be removed",
+                ));
+            }
+        }
+        Ok(listing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub enum ObjectKind {
     Fragment,
     /// A snapshot.
     Snapshot,
+    /// A list of packs found damaged.
+    DamageRecord,
 }
 
 impl ObjectKind {
@@ -37,6 +39,7 @@ impl ObjectKind {
             Self::Pack => b'P',
             Self::Fragment => b'I',
             Self::Snapshot => b'S',
+            Self::DamageRecord => b'D',
         }
     }
 

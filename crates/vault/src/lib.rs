@@ -7,7 +7,8 @@
 //! The byte layouts are specified in `docs/format.md`; each module here opens with the part it implements.
 #![warn(clippy::indexing_slicing)]
 
-
+pub mod check;
+pub mod damage;
 pub mod descriptor;
 pub mod error;
 pub mod fragment;

@@ -18,6 +18,9 @@ pub const INDEX: &str = "index/";
 /// Snapshots: `snapshots/` and the 64 hex digits of the hash.
 pub const SNAPSHOTS: &str = "snapshots/";
 
+/// Damage records: `damage/` and the 64 hex digits of the hash.
+pub const DAMAGE: &str = "damage/";
+
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*

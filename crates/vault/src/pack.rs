@@ -129,7 +129,8 @@ impl Trailer {
     pub fn decode(bytes: &Bytes) -> Result<Self, Damage> {
         let mut reader = Reader::new(bytes);
         let kind = reader.u8("pack kind")?;
-        let kind = PackKind::from_byte(kind).ok_or(reader.malformed("pack kind", "it is not a known kind"))?;
+        let kind =
+            PackKind::from_byte(kind).ok_or(reader.malformed("pack kind", "it is not a known kind"))?;
         let features = reader.u64("features")?;
         if features != 0 {
             return Err(Damage::UnknownFeatures { bits: features });

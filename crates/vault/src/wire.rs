@@ -131,7 +131,9 @@ impl<'a> Reader<'a> {
         let possible = self.remaining() / size_min.max(1);
         match usize::try_from(value) {
             Ok(count) if count <= possible => Ok(count),
-            _ => Err(Malformed { field, offset: start, problem: "the count exceeds what the bytes can hold" }),
+            _ => {
+                Err(Malformed { field, offset: start, problem: "the count exceeds what the bytes can hold" })
+            }
         }
     }
 

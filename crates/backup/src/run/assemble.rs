@@ -342,7 +342,9 @@ impl Assembler<'_> {
     }
 
     fn known(&mut self, id: ChunkId, length: usize) -> Option<Address> {
-        let found = match self.index.find(&id) {
+        let session = self.session;
+        let accept = |found: &Address| found.length as usize == length && !session.distrusts(found.pack);
+        let found = match self.index.find(&id, accept) {
             Ok(found) => found,
             Err(_) => {
                 // The chunk is stored again; nothing is lost but bytes, and the next run reads the index anew.
@@ -350,8 +352,7 @@ impl Assembler<'_> {
                 None
             }
         };
-        let address = found
-            .filter(|found| found.length as usize == length && !self.session.distrusts(found.pack))?;
+        let address = found?;
         self.need(&address);
         Some(address)
     }

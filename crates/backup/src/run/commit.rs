@@ -26,8 +26,7 @@ pub(super) fn finish(session: &Session<'_>, outcome: Outcome, begun: Instant) ->
     assembled.statistics.bytes_stored = packed.bytes_stored;
     let statistics = assembled.statistics.clone();
     let problems = assembled.problems.clone();
-    let report =
-        |snapshot| BackupReport { snapshot, statistics, problems, duration: begun.elapsed() };
+    let report = |snapshot| BackupReport { snapshot, statistics, problems, duration: begun.elapsed() };
     if session.request.dry_run {
         return Ok(report(None));
     }
@@ -64,7 +63,8 @@ fn needs(
         .collect();
     let mut needs = Vec::with_capacity(assembled.needs.len());
     for (pack, segments) in &assembled.needs {
-        let known = packed.objects.get(pack).or_else(|| assembled.objects.get(pack)).or_else(|| before.get(pack));
+        let known =
+            packed.objects.get(pack).or_else(|| assembled.objects.get(pack)).or_else(|| before.get(pack));
         let object = *known.ok_or_else(|| {
             Error::damaged(format!("pack {pack}"), vault::error::Damage::Nonsense("nothing says where it is"))
         })?;

@@ -127,8 +127,9 @@ fn run_pipeline<'a>(
         drop((jobs, seals));
         let to_pack = sealed_in.clone();
         drop(sealed_in);
-        let assembling = scope
-            .spawn(move || failure.guard(|| assemble::run(session, &portions, seals_in, to_pack, &fragments)));
+        let assembling = scope.spawn(move || {
+            failure.guard(|| assemble::run(session, &portions, seals_in, to_pack, &fragments))
+        });
         let packing = scope.spawn(move || failure.guard(|| pack::run(session, &sealed, &fragments_in)));
         failure.guard(|| plan(session, jobs_in, portions_in));
         let assembled = assembling.join().ok().flatten();

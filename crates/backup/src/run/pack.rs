@@ -173,7 +173,11 @@ impl Packing<'_> {
         self.waiting_chunks += chunks.segments.iter().map(Vec::len).sum::<usize>();
         self.waiting.push((record, chunks));
         let due = FRAGMENT_PACKS.max(self.packed.packs as usize / 8);
-        if self.waiting.len() >= due || self.waiting_chunks >= FRAGMENT_CHUNKS { self.fragment() } else { Ok(()) }
+        if self.waiting.len() >= due || self.waiting_chunks >= FRAGMENT_CHUNKS {
+            self.fragment()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes a fragment for the packs that wait for one.

@@ -50,8 +50,9 @@ impl<'a> Session<'a> {
         let snapshots = SnapshotList::load(vault)?;
         let system = system_id(vault);
         let of_system = snapshots.snapshots.iter().filter(|snapshot| snapshot.envelope.system == system);
-        let last =
-            of_system.map(|snapshot| (snapshot.envelope.sequence, snapshot.id)).max_by_key(|(number, _)| *number);
+        let last = of_system
+            .map(|snapshot| (snapshot.envelope.sequence, snapshot.id))
+            .max_by_key(|(number, _)| *number);
         let parent = find_parent(&snapshots, request, &paths)?;
         let reader = Reader::new(vault, TREE_CACHE);
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;
@@ -73,6 +74,8 @@ impl<'a> Session<'a> {
             journal: Mutex::new(journal),
             distrusted: Mutex::default(),
         };
+        let damaged = vault.wait(vault::damage::read_all(vault.store().as_ref(), vault.id()))?;
+        session.distrust(damaged.into_iter().map(|damaged| damaged.pack));
         session.adopt_leftovers()?;
         Ok(session)
     }

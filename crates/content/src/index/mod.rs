@@ -49,9 +49,11 @@ pub fn open_directories(
 ) -> Result<Vec<PackChunks>, ContentError> {
     let mut out = Vec::with_capacity(trailer.origins.len());
     for (index, origin) in trailer.origins.iter().enumerate() {
-        let place = Place { vault: trailer.vault, id: *origin.pack.bytes(), purpose: Purpose::from(trailer.kind) };
+        let place =
+            Place { vault: trailer.vault, id: *origin.pack.bytes(), purpose: Purpose::from(trailer.kind) };
         let key = DataKey::open(keyring, origin.epoch, &origin.envelope, place)?;
-        let mut segments = crate::directory::decode(opener.open(&origin.directory, &key, DIRECTORY_NUMBER)?)?;
+        let mut segments =
+            crate::directory::decode(opener.open(&origin.directory, &key, DIRECTORY_NUMBER)?)?;
         let present: HashSet<u32> =
             trailer.rows.iter().filter(|row| row.origin as usize == index).map(|row| row.number).collect();
         for (number, chunks) in segments.iter_mut().enumerate() {
@@ -98,7 +100,8 @@ impl Index {
                 let _ = std::fs::remove_file(&path);
             }
         }
-        let mut index = Self { folder: folder.to_owned(), tables, fresh: HashMap::new(), objects: HashMap::new() };
+        let mut index =
+            Self { folder: folder.to_owned(), tables, fresh: HashMap::new(), objects: HashMap::new() };
         for table in &index.tables {
             index.objects.extend(table.packs());
         }
@@ -107,7 +110,8 @@ impl Index {
 
     /// The fragments of `listed` that have not been read yet.
     pub fn missing(&self, listed: &HashSet<ObjectHash>) -> Vec<ObjectHash> {
-        let covered: HashSet<_> = self.tables.iter().flat_map(|table| table.fragments().iter().copied()).collect();
+        let covered: HashSet<_> =
+            self.tables.iter().flat_map(|table| table.fragments().iter().copied()).collect();
         let mut missing: Vec<_> = listed.difference(&covered).copied().collect();
         missing.sort();
         missing
@@ -147,14 +151,18 @@ impl Index {
         self.fresh.len()
     }
 
-    /// Where a chunk is. A damaged table is an error: the caller rebuilds the cache.
-    pub fn find(&self, id: &ChunkId) -> Result<Option<Address>, ContentError> {
-        if let Some(address) = self.fresh.get(id) {
+    /// Where a chunk is: the first place that `accept` takes, for a chunk may have been stored again because one of
+    /// its places is bad. A damaged table is an error: the caller rebuilds the cache.
+    pub fn find(
+        &self,
+        id: &ChunkId,
+        accept: impl Fn(&Address) -> bool,
+    ) -> Result<Option<Address>, ContentError> {
+        if let Some(address) = self.fresh.get(id).filter(|address| accept(address)) {
             return Ok(Some(*address));
         }
-        // The newest first: after a repair it has the address that can be read.
         for table in self.tables.iter().rev() {
-            if let Some(address) = table.find(id)? {
+            if let Some(address) = table.find(id, &accept)? {
                 return Ok(Some(address));
             }
         }

@@ -57,9 +57,8 @@ impl Record {
 
 /// 24 bits over everything before the check (FNV-1a, folded).
 fn check(bytes: &[u8; LENGTH]) -> u32 {
-    let hash = bytes
-        .iter()
-        .take(LENGTH - 3)
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.iter().take(LENGTH - 3).fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     ((hash ^ (hash >> 24) ^ (hash >> 48)) & 0x00ff_ffff) as u32
 }

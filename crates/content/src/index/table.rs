@@ -107,17 +107,32 @@ impl Table {
         Record::decode(self.raw(index)?).ok_or_else(|| self.damaged())
     }
 
-    pub(super) fn find(&self, id: &ChunkId) -> Result<Option<Address>, ContentError> {
+    pub(super) fn find(
+        &self,
+        id: &ChunkId,
+        accept: impl Fn(&Address) -> bool,
+    ) -> Result<Option<Address>, ContentError> {
         let (block, bits) = filter_bits(id, self.blocks);
         let start = self.filter_at + block * BLOCK;
         let block = self.map.get(start..start + BLOCK).ok_or_else(|| self.damaged())?;
         if !bits.iter().all(|bit| block.get(bit / 8).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)) {
             return Ok(None);
         }
-        let Some(index) = self.search(id)? else { return Ok(None) };
-        let record = self.record(index)?;
-        let (pack, _) = self.packs.get(record.pack as usize).ok_or_else(|| self.damaged())?;
-        Ok(Some(Address { pack: *pack, segment: record.segment, offset: record.offset, length: record.length }))
+        let Some(found) = self.search(id)? else { return Ok(None) };
+        // The same chunk stored twice has two records side by side, and the search may hit either.
+        let same = |index: &usize| self.raw(*index).is_ok_and(|raw| raw.starts_with(id.bytes()));
+        let before = (0..found).rev().take_while(same);
+        let after = (found + 1..self.records).take_while(same);
+        for index in std::iter::once(found).chain(before).chain(after) {
+            let record = self.record(index)?;
+            let (pack, _) = self.packs.get(record.pack as usize).ok_or_else(|| self.damaged())?;
+            let Record { segment, offset, length, .. } = record;
+            let address = Address { pack: *pack, segment, offset, length };
+            if accept(&address) {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
     }
 
     /// Interpolation search: ids are uniform, so the first guesses land close; it falls back to halving.
@@ -154,7 +169,8 @@ impl Table {
         fragments: &[ObjectHash],
         packs: &[PackChunks],
     ) -> Result<Self, ContentError> {
-        let mut records = Vec::with_capacity(packs.iter().flat_map(|pack| &pack.segments).map(Vec::len).sum());
+        let mut records =
+            Vec::with_capacity(packs.iter().flat_map(|pack| &pack.segments).map(Vec::len).sum());
         for (number, pack) in packs.iter().enumerate() {
             for (segment, chunks) in pack.segments.iter().enumerate() {
                 let mut offset = 0u32;

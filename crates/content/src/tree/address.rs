@@ -78,7 +78,11 @@ impl AddressReader {
     }
 
     /// Reads an address; its length is given, or read when `None`.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, length: Option<u64>) -> Result<Address, Malformed> {
+    pub(super) fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        length: Option<u64>,
+    ) -> Result<Address, Malformed> {
         let form = reader.varint("address")?;
         let (pack, segment, offset) = match (form, self.last) {
             (0, Some(last)) => (last.pack, last.segment, last.offset + last.length),

@@ -248,9 +248,12 @@ fn read_entry(
     let form = reader.u8("form")?;
     let mode = reader.varint_max("mode", 0o7777)? as u32;
     let owner = usize::try_from(reader.varint("owner")?).unwrap_or(usize::MAX);
-    let owner = owners.get(owner).cloned().ok_or_else(|| reader.malformed("owner", "there is no such owner"))?;
-    let modified =
-        Time { seconds: last.seconds.wrapping_add(reader.signed("modified")?), nanoseconds: reader.u32("modified")? };
+    let owner =
+        owners.get(owner).cloned().ok_or_else(|| reader.malformed("owner", "there is no such owner"))?;
+    let modified = Time {
+        seconds: last.seconds.wrapping_add(reader.signed("modified")?),
+        nanoseconds: reader.u32("modified")?,
+    };
     let changed = Time {
         seconds: modified.seconds.wrapping_add(reader.signed("changed")?),
         nanoseconds: reader.u32("changed")? ^ modified.nanoseconds,

@@ -183,9 +183,7 @@ fn matches_path(pattern: &[&str], path: &[&[u8]]) -> bool {
         Some((&"**", [])) => !path.is_empty(),
         Some((&"**", rest)) => (0..=path.len()).any(|taken| matches_path(rest, &path[taken..])),
         Some((first, rest)) => {
-            !path.is_empty()
-                && matches_name(first.as_bytes(), path[0])
-                && matches_path(rest, &path[1..])
+            !path.is_empty() && matches_name(first.as_bytes(), path[0]) && matches_path(rest, &path[1..])
         }
     }
 }

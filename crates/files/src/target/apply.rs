@@ -188,9 +188,10 @@ impl Work<'_> {
                 }
             }
         }
-        let surplus = present.iter().map(|(name, _)| name).filter(|name| {
-            is_ours_to_remove(name) && wanted.iter().all(|(wanted, _)| wanted != *name)
-        });
+        let surplus = present
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| is_ours_to_remove(name) && wanted.iter().all(|(wanted, _)| wanted != *name));
         let surplus: Vec<Vec<u8>> = surplus.cloned().collect();
         let missing: Vec<&Xattr> = wanted.iter().filter(|xattr| !present.contains(xattr)).collect();
         if surplus.is_empty() && missing.is_empty() {

@@ -94,12 +94,7 @@ impl TargetFile {
 
     /// Sets the file's metadata; comes after the last write, because writing changes the time and
     /// takes privileges away. What cannot be set is in the result.
-    pub fn apply(
-        &self,
-        stat: &Stat,
-        details: &Details,
-        options: &ApplyOptions,
-    ) -> Vec<MetadataProblem> {
+    pub fn apply(&self, stat: &Stat, details: &Details, options: &ApplyOptions) -> Vec<MetadataProblem> {
         apply(Place::Open(&self.handle), self.known.clone(), stat, details, options)
     }
 }

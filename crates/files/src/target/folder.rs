@@ -109,9 +109,7 @@ impl TargetFolder {
 
     /// What we know of a thing that we make in this folder, besides its mode.
     fn known(&self) -> Option<&Stat> {
-        self.made
-            .as_ref()
-            .filter(|_| !self.settled.load(Ordering::Relaxed) && !self.passes_on_acl())
+        self.made.as_ref().filter(|_| !self.settled.load(Ordering::Relaxed) && !self.passes_on_acl())
     }
 
     fn passes_on_acl(&self) -> bool {
@@ -154,13 +152,7 @@ impl TargetFolder {
     }
 
     /// Turns a refusal into one that says what is in the way, if something of another kind is.
-    fn explain(
-        &self,
-        action: &'static str,
-        name: &[u8],
-        wanted: Kind,
-        source: io::Error,
-    ) -> TargetError {
+    fn explain(&self, action: &'static str, name: &[u8], wanted: Kind, source: io::Error) -> TargetError {
         match self.look(name) {
             Ok(Some(stat)) if stat.kind != wanted => self.wrong_kind(name, stat.kind, wanted),
             _ => self.refused(action, name, source),
@@ -203,11 +195,7 @@ impl TargetFolder {
 
     /// Like [`create_file`](Self::create_file), for a file that will get the mode of `stat`: gives it
     /// that mode from the start where this shows nobody anything, which saves changing it later.
-    pub fn create_file_like(
-        self: &Arc<Self>,
-        name: &[u8],
-        stat: &Stat,
-    ) -> Result<TargetFile, TargetError> {
+    pub fn create_file_like(self: &Arc<Self>, name: &[u8], stat: &Stat) -> Result<TargetFile, TargetError> {
         let mode = stat.mode & 0o777;
         let as_asked = || platform::creation_mask().is_some_and(|mask| mode & mask == 0);
         // In a folder that only we can enter, nobody sees a file before it has its owner.
@@ -242,10 +230,9 @@ impl TargetFolder {
         } else {
             platform::open_file(&self.handle, name, false)
         };
-        let handle =
-            opened.map_err(|source| self.explain("open the file", name, Kind::File, source))?;
-        let stat = platform::stat_open(&handle)
-            .map_err(|source| self.refused("look at the file", name, source))?;
+        let handle = opened.map_err(|source| self.explain("open the file", name, Kind::File, source))?;
+        let stat =
+            platform::stat_open(&handle).map_err(|source| self.refused("look at the file", name, source))?;
         if stat.kind != Kind::File {
             return Err(self.wrong_kind(name, stat.kind, Kind::File));
         }

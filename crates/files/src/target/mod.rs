@@ -99,8 +99,7 @@ impl Target {
     /// Opens the folder at `path`; with `create`, makes it and its missing parents (open to their
     /// owner only). This path is the user's own, so symlinks in it are followed.
     pub fn open(path: &Path, create: bool) -> Result<Target, TargetError> {
-        let system =
-            |action| move |source| TargetError::System { action, path: path.to_owned(), source };
+        let system = |action| move |source| TargetError::System { action, path: path.to_owned(), source };
         if create {
             DirBuilder::new()
                 .recursive(true)

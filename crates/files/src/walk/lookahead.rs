@@ -69,14 +69,8 @@ impl LookAhead {
     /// Starts the threads.
     pub fn start(scanner: Scanner, threads: usize, open_file_limit: u64) -> io::Result<LookAhead> {
         let half = usize::try_from(open_file_limit / 2).unwrap_or(usize::MAX);
-        let state = State {
-            order: Order::new(),
-            waiting: 0,
-            ready: 0,
-            resting: 0,
-            awaited: None,
-            stop: false,
-        };
+        let state =
+            State { order: Order::new(), waiting: 0, ready: 0, resting: 0, awaited: None, stop: false };
         let shared = Arc::new(Shared {
             scanner,
             folders_max: FOLDERS_MAX.min(half),
@@ -233,8 +227,7 @@ impl Shared {
                 *contents = Some(ticket);
             }
         }
-        batch.rest =
-            rest.map(|work| Ticket(state.order.insert_before(Some(place), Piece::Waiting(work))));
+        batch.rest = rest.map(|work| Ticket(state.order.insert_before(Some(place), Piece::Waiting(work))));
         batch
     }
 

@@ -60,10 +60,9 @@ impl Names {
 
     /// Whether `name` is among them; only after [`sort`](Self::sort).
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.index.binary_search_by(|slot| {
-            self.bytes[slot.start as usize..][..usize::from(slot.length)].cmp(name)
-        })
-        .is_ok()
+        self.index
+            .binary_search_by(|slot| self.bytes[slot.start as usize..][..usize::from(slot.length)].cmp(name))
+            .is_ok()
     }
 }
 

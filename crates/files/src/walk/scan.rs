@@ -295,8 +295,7 @@ impl Scanner {
             excluded = excluded_as(stat.kind);
         }
         let too_large = shown_whole && stat.kind == Kind::File && rules.excludes_size(stat.size);
-        let skipped =
-            stat.is_directory() && self.options.skip.contains(&(stat.device, stat.inode));
+        let skipped = stat.is_directory() && self.options.skip.contains(&(stat.device, stat.inode));
         if skipped || ((excluded || too_large) && planned.is_none()) {
             self.excluded.fetch_add(1, Ordering::Relaxed);
             return;

@@ -122,14 +122,8 @@ fn roots_inside_each_other_and_repeated_are_one() {
     let folder = tempfile::tempdir().unwrap();
     make(folder.path(), &["a/b/c", "a/d", "e/f", "g"]);
     let at = |path: &str| folder.path().join(path);
-    let merged = walk(
-        &[&at("e"), &at("a"), &at("a/b"), &at("a"), &at("e/../a/b/c")],
-        WalkOptions::default(),
-    );
-    assert_eq!(
-        shown_inside(&real(&folder), &merged),
-        ["+a", "+b", "c", "-", "d", "-", "+e", "f", "-"]
-    );
+    let merged = walk(&[&at("e"), &at("a"), &at("a/b"), &at("a"), &at("e/../a/b/c")], WalkOptions::default());
+    assert_eq!(shown_inside(&real(&folder), &merged), ["+a", "+b", "c", "-", "d", "-", "+e", "f", "-"]);
 }
 
 #[test]
@@ -207,10 +201,7 @@ fn numbers_are_those_of_the_system_for_every_kind() {
 #[test]
 fn rules_leave_out_what_they_should_and_are_counted() {
     let folder = tempfile::tempdir().unwrap();
-    make(
-        folder.path(),
-        &["a.tmp", "keep.tmp", "src/target/x", "src/main", "cache/CACHEDIR.TAG", "cache/x"],
-    );
+    make(folder.path(), &["a.tmp", "keep.tmp", "src/target/x", "src/main", "cache/CACHEDIR.TAG", "cache/x"]);
     make(folder.path(), &["fake/CACHEDIR.TAG", "fake/x", "skip/.nobackup", "skip/x", "skip/y/z"]);
     let tag = [CACHE_TAG, b"\nmore"].concat();
     fs::write(folder.path().join("cache/CACHEDIR.TAG"), tag).unwrap();
@@ -226,8 +217,19 @@ fn rules_leave_out_what_they_should_and_are_counted() {
     assert_eq!(
         shown_inside(&real(&folder), &steps),
         [
-            "+cache", "-", "+fake", "CACHEDIR.TAG", "x", "-", "keep.tmp", "+skip", "-", "small", "+src",
-            "main", "-"
+            "+cache",
+            "-",
+            "+fake",
+            "CACHEDIR.TAG",
+            "x",
+            "-",
+            "keep.tmp",
+            "+skip",
+            "-",
+            "small",
+            "+src",
+            "main",
+            "-"
         ]
     );
     assert_eq!(walk.counts(), Counts { excluded: 3, emptied: 2, mounts: 0 });
@@ -238,13 +240,15 @@ const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 #[test]
 fn what_is_named_as_a_root_is_walked_even_where_rules_would_leave_it_out() {
     let folder = tempfile::tempdir().unwrap();
-    make(folder.path(), &["out/in/x", "out/in/y.tmp", "out/z", "w.tmp", "marked/.no", "marked/a", "marked/b"]);
+    make(
+        folder.path(),
+        &["out/in/x", "out/in/y.tmp", "out/z", "w.tmp", "marked/.no", "marked/a", "marked/b"],
+    );
     let mut builder = Rules::builder();
     builder.exclude("out").unwrap().exclude("*.tmp").unwrap().exclude_if_present(".no").unwrap();
     let options = WalkOptions { rules: builder.build().unwrap(), ..WalkOptions::default() };
     let at = |path: &str| folder.path().join(path);
-    let steps =
-        walk(&[folder.path(), &at("out/in"), &at("w.tmp"), &at("marked/b")], options);
+    let steps = walk(&[folder.path(), &at("out/in"), &at("w.tmp"), &at("marked/b")], options);
     assert_eq!(
         shown_inside(&real(&folder), &steps),
         ["+marked", "b", "-", "+out", "+in", "x", "-", "-", "w.tmp"]

@@ -112,18 +112,29 @@ impl PackReading {
         pieces
     }
 
-    /// Takes the bytes of the next piece. `each` is given every segment's row and sealed bytes, and whether they match
-    /// the hash in the table.
-    pub fn take(&mut self, piece: &Piece, bytes: &[u8], mut each: impl FnMut(&SegmentRow, &[u8], bool)) {
+    /// Takes the bytes of the next piece. Returns the segments that do not match their hashes.
+    pub fn take(&mut self, piece: &Piece, bytes: &[u8]) -> Vec<(PackId, u32)> {
         if piece.range.start == 0 {
             self.prefix = self.check_prefix(bytes);
         }
         self.hasher.update(bytes);
-        for row in self.trailer.rows.get(piece.rows.clone()).unwrap_or_default() {
-            let start = (row.offset - piece.range.start) as usize;
-            let sealed = bytes.get(start..start + row.length as usize).unwrap_or_default();
-            each(row, sealed, *blake3::hash(sealed).as_bytes() == row.hash);
-        }
+        let is_bad = |(row, sealed): &(&SegmentRow, &[u8])| *blake3::hash(sealed).as_bytes() != row.hash;
+        let name = |row: &SegmentRow| Some((self.trailer.origins.get(row.origin as usize)?.pack, row.number));
+        self.segments(piece, bytes).filter(is_bad).filter_map(|(row, _)| name(row)).collect()
+    }
+
+    /// The segments of a piece and their sealed bytes.
+    pub fn segments<'a>(
+        &'a self,
+        piece: &Piece,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a SegmentRow, &'a [u8])> {
+        let start = piece.range.start;
+        let rows = self.trailer.rows.get(piece.rows.clone()).unwrap_or_default();
+        rows.iter().map(move |row| {
+            let at = (row.offset - start) as usize;
+            (row, bytes.get(at..at + row.length as usize).unwrap_or_default())
+        })
     }
 
     fn check_prefix(&self, bytes: &[u8]) -> Result<(), Damage> {
@@ -140,6 +151,10 @@ impl PackReading {
         self.prefix?;
         self.hasher.update(&self.encoded);
         self.hasher.update(&self.footer);
-        if *self.hasher.finalize().as_bytes() == *self.hash.bytes() { Ok(()) } else { Err(Damage::HashMismatch) }
+        if *self.hasher.finalize().as_bytes() == *self.hash.bytes() {
+            Ok(())
+        } else {
+            Err(Damage::HashMismatch)
+        }
     }
 }

@@ -63,7 +63,10 @@ fn node() -> impl Strategy<Value = Node> {
 fn entry() -> impl Strategy<Value = Entry> {
     let time = || (any::<i64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Time { seconds: s, nanoseconds: n });
     (
-        proptest::collection::vec(any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/' && *b != b'.'), 1..20),
+        proptest::collection::vec(
+            any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/' && *b != b'.'),
+            1..20,
+        ),
         node(),
         0u32..0o10000,
         (any::<u32>(), any::<Vec<u8>>()),
@@ -71,24 +74,26 @@ fn entry() -> impl Strategy<Value = Entry> {
         (any::<u64>(), any::<u64>(), 1u64..4),
         proptest::collection::vec(any::<(Vec<u8>, Vec<u8>)>(), 0..3),
     )
-        .prop_map(|(name, node, mode, (user, user_name), (modified, changed), (inode, device, links), xattrs)| {
-            let mut entry = Entry {
-                name,
-                node,
-                mode,
-                owner: Arc::new(Owner { user, group: user / 2, user_name, group_name: vec![] }),
-                modified,
-                changed,
-                inode,
-                device,
-                links,
-                xattrs,
-            };
-            if !entry.is_hard_linked() {
-                (entry.links, entry.device) = (1, 0);
-            }
-            entry
-        })
+        .prop_map(
+            |(name, node, mode, (user, user_name), (modified, changed), (inode, device, links), xattrs)| {
+                let mut entry = Entry {
+                    name,
+                    node,
+                    mode,
+                    owner: Arc::new(Owner { user, group: user / 2, user_name, group_name: vec![] }),
+                    modified,
+                    changed,
+                    inode,
+                    device,
+                    links,
+                    xattrs,
+                };
+                if !entry.is_hard_linked() {
+                    (entry.links, entry.device) = (1, 0);
+                }
+                entry
+            },
+        )
 }
 
 proptest! {

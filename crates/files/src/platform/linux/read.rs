@@ -61,8 +61,7 @@ fn not_a_folder_is_not_found(error: io::Error) -> io::Error {
 
 /// Opens a file to read it. Never waits: a pipe that took the file's place does not block.
 pub(crate) fn open_file(parent: impl AsFd, name: &[u8], own: bool) -> io::Result<Handle> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     open_quietly(parent.as_fd(), name, flags, own)
 }
 

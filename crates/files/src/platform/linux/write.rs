@@ -15,12 +15,7 @@ use crate::stat::{Kind, Stat, Timestamp};
 
 /// Opens a folder by a path from outside a snapshot: symlinks on the way are the user's own.
 pub(crate) fn open_folder_by_path(path: &Path) -> io::Result<Handle> {
-    Ok(rustix::fs::openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+    Ok(rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Opens an existing folder to work in it.
@@ -42,8 +37,7 @@ pub(crate) fn create_file(folder: impl AsFd, name: &[u8], mode: u32) -> io::Resu
 
 /// Opens an existing file for reading and writing, without waiting and without following.
 pub(crate) fn open_for_update(folder: impl AsFd, name: &[u8]) -> io::Result<Handle> {
-    let flags =
-        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?)
 }
 

@@ -32,10 +32,7 @@ fn memory_and_kernel_file_systems_below_a_root_are_shown_empty() {
     let roots = [folder.path().to_owned()];
     let mut walk = Walk::start(&roots, options(2, 10)).unwrap();
     let steps = shown(walk.by_ref());
-    assert_eq!(
-        shown_inside(&real(&folder), &steps),
-        ["+kernel", "-", "+memory", "-", "+plain", "x", "-"]
-    );
+    assert_eq!(shown_inside(&real(&folder), &steps), ["+kernel", "-", "+memory", "-", "+plain", "x", "-"]);
     assert_eq!(walk.counts().mounts, 2);
 }
 
@@ -50,10 +47,7 @@ fn a_root_inside_a_memory_file_system_is_walked() {
     assert_eq!(inside(&[&at("memory/inner")]), ["+memory", "+inner", "x", "-", "-"]);
     assert_eq!(inside(&[&at("memory")]), ["+memory", "+inner", "x", "-", "other", "-"]);
     // Named in so many words, it is walked even below another root that would not enter it.
-    assert_eq!(
-        inside(&[folder.path(), &at("memory/inner")]),
-        ["+memory", "+inner", "x", "-", "-"]
-    );
+    assert_eq!(inside(&[folder.path(), &at("memory/inner")]), ["+memory", "+inner", "x", "-", "-"]);
 }
 
 #[test]
@@ -67,19 +61,13 @@ fn other_real_file_systems_are_entered_unless_one_is_asked_for() {
     let image = disk.path().join("image");
     fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
     run("mkfs.ext4", &["-q".as_ref(), image.as_ref()]);
-    let _disk = Mount::new(
-        &["-o", "loop", image.to_str().unwrap()],
-        &folder.path().join("memory/disk"),
-    );
+    let _disk = Mount::new(&["-o", "loop", image.to_str().unwrap()], &folder.path().join("memory/disk"));
     make(folder.path(), &["memory/disk/x"]);
     let root = folder.path().join("memory");
     let inside = |one_file_system: bool| {
         let options = WalkOptions { one_file_system, ..WalkOptions::default() };
         shown_inside(&real(&folder), &walk(&[&root], options))
     };
-    assert_eq!(
-        inside(false),
-        ["+memory", "+disk", "+lost+found", "-", "x", "-", "z", "-"]
-    );
+    assert_eq!(inside(false), ["+memory", "+disk", "+lost+found", "-", "x", "-", "z", "-"]);
     assert_eq!(inside(true), ["+memory", "+disk", "-", "z", "-"]);
 }

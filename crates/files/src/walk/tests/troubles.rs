@@ -44,10 +44,7 @@ fn what_vanishes_between_listing_and_looking_is_a_problem_and_nothing_else() {
     }
     let gone = |name: &str| (real(&folder).join(name), ErrorKind::NotFound);
     let lines = shown(steps);
-    assert_eq!(
-        shown_inside(&real(&folder), &lines),
-        ["a", "!b", "+c", "inside", "-", "!d", "e"]
-    );
+    assert_eq!(shown_inside(&real(&folder), &lines), ["a", "!b", "+c", "inside", "-", "!d", "e"]);
     // Once more for the errors' kinds: the steps were used up.
     make(folder.path(), &["b", "d/inside"]);
     let mut walk = Walk::start(&[folder.path().to_owned()], options(0, 1)).unwrap();
@@ -93,9 +90,8 @@ fn a_folder_that_may_not_be_listed_is_shown_empty_with_a_problem() {
     run("chmod", &["755".as_ref(), folder.path().as_ref()]);
     make(folder.path(), &["a/x", "locked/x", "z"]);
     run("chmod", &["700".as_ref(), folder.path().join("locked").as_ref()]);
-    let steps: Vec<Step> = as_nobody(|| {
-        Walk::start(&[folder.path().to_owned()], options(0, 10)).unwrap().collect()
-    });
+    let steps: Vec<Step> =
+        as_nobody(|| Walk::start(&[folder.path().to_owned()], options(0, 10)).unwrap().collect());
     let locked = steps.iter().find_map(|step| match step {
         Step::Enter(entry) if entry.name == b"locked" => Some(entry.stat.mode),
         _ => None,
@@ -107,10 +103,7 @@ fn a_folder_that_may_not_be_listed_is_shown_empty_with_a_problem() {
     });
     assert_eq!(refused, Some((real(&folder).join("locked"), ErrorKind::PermissionDenied)));
     let lines = shown(steps);
-    assert_eq!(
-        shown_inside(&real(&folder), &lines),
-        ["+a", "x", "-", "+locked", "!locked", "-", "z"]
-    );
+    assert_eq!(shown_inside(&real(&folder), &lines), ["+a", "x", "-", "+locked", "!locked", "-", "z"]);
 }
 
 #[test]
@@ -125,10 +118,7 @@ fn a_root_below_a_folder_that_may_be_passed_but_not_listed_is_reached() {
     // Below another root too: the listing is a problem, the root is walked.
     let roots = [folder.path().to_owned(), root];
     let both = as_nobody(|| shown(Walk::start(&roots, options(0, 10)).unwrap()));
-    assert_eq!(
-        shown_inside(&real(&folder), &both),
-        ["+passage", "!passage", "+open", "x", "-", "-"]
-    );
+    assert_eq!(shown_inside(&real(&folder), &both), ["+passage", "!passage", "+open", "x", "-", "-"]);
 }
 
 #[test]

@@ -1,0 +1,197 @@
+//! Reading packs whole and verifying every byte, as far as that is possible without a key.
+
+use std::sync::Arc;
+
+use store::{Store, StoreError};
+use tokio::task::JoinSet;
+
+use super::finding::{Finding, Severity};
+use super::pack_reading::PackReading;
+use super::{Check, Held, Loss, Watch};
+use crate::error::{Damage, VaultError};
+use crate::name::{ObjectHash, PackId, VaultId};
+use crate::segments::SegmentSet;
+
+/// How many packs are read at once. Each has one piece in memory: a few MiB, and a segment more at most.
+const AT_ONCE: usize = 4;
+
+/// Which packs are read whole.
+#[derive(Clone, Debug, Default)]
+pub enum ReadPacks {
+    /// None: names, sizes and tables are all that is checked of packs.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// A random share of them.
+    Sample {
+        /// How many of a hundred; at least one pack is read.
+        percent: f64,
+        /// Decides which; a fresh one for each check, so that in time every pack has its turn.
+        seed: [u8; 32],
+    },
+}
+
+/// The packs to read, the largest first, so that those read at once end at about the same time.
+pub fn choose(packs: &[(ObjectHash, u64)], which: &ReadPacks) -> Vec<(ObjectHash, u64)> {
+    let mut chosen = match which {
+        ReadPacks::None => Vec::new(),
+        ReadPacks::All => packs.to_vec(),
+        ReadPacks::Sample { percent, seed } => {
+            let share = (percent.clamp(0.0, 100.0) / 100.0 * packs.len() as f64).ceil() as usize;
+            let mut drawn: Vec<_> = packs
+                .iter()
+                .map(|pack| (*blake3::keyed_hash(seed, pack.0.bytes()).as_bytes(), *pack))
+                .collect();
+            drawn.sort_unstable();
+            drawn.into_iter().take(share.max(1)).map(|(_, pack)| pack).collect()
+        }
+    };
+    chosen.sort_unstable_by_key(|(hash, size)| (std::cmp::Reverse(*size), *hash));
+    chosen
+}
+
+/// What reading one pack showed.
+struct Verdict {
+    bytes_read: u64,
+    /// The pack as a whole.
+    damage: Option<Damage>,
+    /// Segments that do not match their hashes.
+    segments: Vec<(PackId, u32)>,
+    /// An index fragment says something else of it.
+    table_differs: bool,
+}
+
+impl Check<'_> {
+    /// Reads the chosen packs. Those that are known to be of no use are left out.
+    pub(super) async fn read_packs(&mut self, which: &ReadPacks) -> Result<(), VaultError> {
+        let mut chosen = choose(&self.report.stored, which);
+        chosen.retain(|(object, _)| !self.faults.contains_key(object));
+        self.watch.stage("reading data");
+        self.watch.total(chosen.iter().map(|(_, size)| size).sum());
+        let mut waiting = chosen.into_iter();
+        let mut reading = JoinSet::new();
+        loop {
+            while self.goes_on() && reading.len() < AT_ONCE {
+                let Some((object, size)) = waiting.next() else { break };
+                let (store, watch, vault) = (self.store.clone(), self.watch.clone(), self.vault());
+                let held = self.report.holdings.get(object).cloned();
+                reading.spawn(async move {
+                    let verdict = read_pack(&store, object, size, vault, held, &watch).await;
+                    (object, verdict)
+                });
+            }
+            match reading.join_next().await {
+                None => return Ok(()),
+                Some(Ok((object, outcome))) => self.judge(object, outcome)?,
+                Some(Err(error)) => {
+                    let location = self.store.location();
+                    let error = StoreError::new(store::Kind::Other, "read", "", location).because(error);
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, object: ObjectHash, outcome: Result<Verdict, StoreError>) -> Result<(), VaultError> {
+        let verdict = match outcome {
+            Ok(verdict) => verdict,
+            Err(error) => return self.unreadable_pack(object, error).map(|_| ()),
+        };
+        self.report.bytes_read += verdict.bytes_read;
+        if verdict.table_differs {
+            self.report.findings.add(table_differs(object));
+        }
+        let Some(damage) = verdict.damage else { return Ok(()) };
+        let Some(finding) = self.pack_fault(object, &damage) else { return Ok(()) };
+        let mut packs: Vec<(PackId, SegmentSet)> = Vec::new();
+        for (pack, number) in verdict.segments {
+            match packs.iter_mut().find(|(known, _)| *known == pack) {
+                Some((_, segments)) => segments.insert(number),
+                None => {
+                    packs.push((pack, [number].into_iter().collect()));
+                    true
+                }
+            };
+        }
+        let lost =
+            |(pack, segments)| Loss { pack, object, segments: Some(segments), finding, snapshot: None };
+        self.report.losses.extend(packs.into_iter().map(lost));
+        Ok(())
+    }
+}
+
+/// An index fragment and the pack itself disagree.
+pub(super) fn table_differs(object: ObjectHash) -> Finding {
+    Finding::new(
+        Severity::Damage,
+        object.pack_name(),
+        "an index fragment says something else of it than its own table",
+        "remove the fragments in index/: restores do not need them; backups then store again what they do not find",
+    )
+}
+
+async fn read_pack(
+    store: &Arc<dyn Store>,
+    object: ObjectHash,
+    size: u64,
+    vault: VaultId,
+    held: Option<Held>,
+    watch: &Arc<dyn Watch>,
+) -> Result<Verdict, StoreError> {
+    let mut verdict = Verdict { bytes_read: 0, damage: None, segments: Vec::new(), table_differs: false };
+    let mut reading = match PackReading::begin(store.as_ref(), object, size, vault).await? {
+        Ok(reading) => reading,
+        Err(damage) => {
+            verdict.damage = Some(damage);
+            return Ok(verdict);
+        }
+    };
+    verdict.table_differs = held.is_some_and(|held| !held.is_from(reading.encoded_trailer()));
+    let name = object.pack_name();
+    for piece in reading.pieces() {
+        if watch.is_cancelled() {
+            return Ok(verdict);
+        }
+        let bytes = store.get_range(&name, piece.range.clone()).await?;
+        let length = bytes.len() as u64;
+        // Hashing takes a while: not on a thread that others wait for.
+        let hashed = tokio::task::spawn_blocking(move || {
+            let bad = reading.take(&piece, &bytes);
+            (reading, bad)
+        });
+        let (back, bad) = hashed.await.map_err(|error| {
+            StoreError::new(store::Kind::Other, "read", name.clone(), store.location()).because(error)
+        })?;
+        reading = back;
+        verdict.segments.extend(bad);
+        verdict.bytes_read += length;
+        watch.read(length);
+    }
+    watch.read(size.saturating_sub(verdict.bytes_read));
+    verdict.bytes_read = size;
+    verdict.damage = match (verdict.segments.first(), reading.finish()) {
+        (Some((_, number)), _) => Some(Damage::SegmentHash { number: *number }),
+        (None, outcome) => outcome.err(),
+    };
+    Ok(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_its_share_and_another_seed_draws_others() {
+        let packs: Vec<_> = (0..100u64).map(|n| (ObjectHash::of(&n.to_le_bytes()), n % 7)).collect();
+        let draw = |percent, seed| choose(&packs, &ReadPacks::Sample { percent, seed: [seed; 32] });
+        assert_eq!(draw(10.0, 1).len(), 10);
+        assert_eq!(draw(10.0, 1), draw(10.0, 1));
+        assert_ne!(draw(10.0, 1), draw(10.0, 2));
+        assert_eq!(draw(0.0, 1).len(), 1);
+        assert_eq!(draw(f64::NAN, 1).len(), 1);
+        assert_eq!(draw(1e9, 1).len(), 100);
+        assert!(choose(&packs, &ReadPacks::None).is_empty());
+        assert!(choose(&packs, &ReadPacks::All).windows(2).all(|pair| pair[0].1 >= pair[1].1));
+    }
+}

@@ -1,0 +1,145 @@
+//! Snapshots: each one by itself, and whether the packs have what it needs.
+
+use std::collections::HashSet;
+
+use store::StoreError;
+
+use super::chain::{self, Link};
+use super::fetches::Fetches;
+use super::finding::{Finding, Severity};
+use super::pack_reading::PackReading;
+use super::{Check, Held, Loss, unreadable};
+use crate::error::{Damage, VaultError};
+use crate::name::{ObjectHash, SnapshotId};
+use crate::segments::SegmentSet;
+use crate::snapshot::{self, Envelope, PackNeed, SNAPSHOT_MAX};
+
+impl Check<'_> {
+    pub(super) async fn snapshots(&mut self) -> Result<(), VaultError> {
+        let objects = std::mem::take(&mut self.listing.snapshots);
+        let advice = "this snapshot cannot be restored; put the object back from a copy of the vault";
+        let mut links = Vec::with_capacity(objects.len());
+        let mut fetches = Fetches::new(self.store, &objects, SNAPSHOT_MAX);
+        while self.goes_on()
+            && let Some((object, outcome)) = fetches.next().await
+        {
+            let id = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            let mut finding = match outcome {
+                Ok(bytes) => match self.decode(&bytes, id) {
+                    Ok(envelope) => {
+                        self.report.snapshots += 1;
+                        links.push(Link::new(id, &envelope));
+                        for need in &envelope.needs {
+                            self.need(need, id).await?;
+                        }
+                        continue;
+                    }
+                    Err(damage) => Finding::of(&object.name, &damage, advice),
+                },
+                Err(error) => unreadable(error, advice)?,
+            };
+            finding.affect(id.short());
+            self.report.findings.add(finding);
+        }
+        drop(fetches);
+        if !self.report.ended_early {
+            let listed: HashSet<_> =
+                objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
+            chain::check(&links, |id| listed.contains(&id), &mut self.report.findings);
+        }
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &bytes::Bytes, id: SnapshotId) -> Result<Envelope, Damage> {
+        let object = snapshot::decode(bytes, id, self.vault())?;
+        if object.signer == self.descriptor.owner { Ok(object.envelope) } else { Err(Damage::Signature) }
+    }
+
+    /// Sees whether a pack has the segments that a snapshot needs.
+    async fn need(&mut self, need: &PackNeed, snapshot: SnapshotId) -> Result<(), VaultError> {
+        self.needed.insert(need.object);
+        let fault = match self.faults.get(&need.object) {
+            Some(number) => Some(*number),
+            None if !self.sizes.contains_key(&need.object) => self.pack_fault(need.object, &Damage::Missing),
+            None => self.learn(need.object).await?,
+        };
+        if let Some(number) = fault {
+            self.lose(need, None, number, snapshot);
+            return Ok(());
+        }
+        let held = self.report.holdings.get(need.object).or_else(|| self.not_indexed.get(&need.object));
+        let Some(held) = held else { return Ok(()) };
+        let present = held.of(need.pack);
+        let lacking: SegmentSet =
+            need.segments.iter().filter(|number| !present.is_some_and(|set| set.contains(*number))).collect();
+        let first = lacking.iter().next();
+        if let Some(first) = first {
+            let number = match self.incomplete.get(&need.object) {
+                Some(number) => Some(*number),
+                None => self.report.findings.add(Finding::new(
+                    Severity::Damage,
+                    need.object.pack_name(),
+                    format!("segment {first} of pack {} should be in it and is not", need.pack),
+                    "put the right object back from a copy of the vault; the rest can still be restored",
+                )),
+            };
+            if let Some(number) = number {
+                self.incomplete.insert(need.object, number);
+                self.lose(need, Some(lacking), number, snapshot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the table of a pack that no fragment names. Returns the finding if that fails.
+    async fn learn(&mut self, object: ObjectHash) -> Result<Option<usize>, VaultError> {
+        if self.report.holdings.get(object).is_some() || self.not_indexed.contains_key(&object) {
+            return Ok(None);
+        }
+        let size = self.sizes.get(&object).copied().unwrap_or_default();
+        match PackReading::begin(self.store.as_ref(), object, size, self.vault()).await {
+            Ok(Ok(reading)) => {
+                let held = Held::new(size, reading.trailer(), reading.encoded_trailer());
+                self.report.segments += held.segments;
+                self.not_indexed.insert(object, held);
+                Ok(None)
+            }
+            Ok(Err(damage)) => Ok(self.pack_fault(object, &damage)),
+            Err(error) => self.unreadable_pack(object, error),
+        }
+    }
+
+    /// A pack that the store does not give.
+    pub(super) fn unreadable_pack(
+        &mut self,
+        object: ObjectHash,
+        error: StoreError,
+    ) -> Result<Option<usize>, VaultError> {
+        let finding =
+            unreadable(error, "see whether the disk is failing; put it back from a copy of the vault")?;
+        let number = self.report.findings.add(finding);
+        if let Some(number) = number {
+            self.faults.insert(object, number);
+        }
+        Ok(number)
+    }
+
+    fn lose(&mut self, need: &PackNeed, segments: Option<SegmentSet>, finding: usize, snapshot: SnapshotId) {
+        if let Some(finding) = self.report.findings.get_mut(finding) {
+            finding.affect(snapshot.short());
+        }
+        let losses = &mut self.report.losses;
+        let place = *self.lost.entry((finding, need.pack)).or_insert(losses.len());
+        match (losses.get_mut(place), segments) {
+            (None, segments) => {
+                losses.push(Loss { pack: need.pack, object: need.object, segments, finding, snapshot: None })
+            }
+            (Some(loss), None) => loss.segments = None,
+            (Some(loss), Some(more)) => {
+                if let Some(segments) = &mut loss.segments {
+                    segments.union(&more);
+                }
+            }
+        }
+    }
+}
