@@ -4,6 +4,7 @@
 //! driven by a runtime that belongs to the open [`Vault`]. Everything long-running reports to a [`Progress`] and can
 //! be cancelled through it.
 
+mod check;
 mod error;
 mod progress;
 mod reader;
@@ -13,6 +14,7 @@ mod snapshots;
 mod tree_walk;
 mod vault_access;
 
+pub use check::{CheckReport, Finding, ReadData, Severity, check};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;
 pub use content::segment::Compression;

@@ -47,8 +47,8 @@ impl Compression {
         match (self, grain) {
             (Self::Off, _) => None,
             (Self::Fast, _) => Some(1),
-            (Self::Default, Grain::Coarse) => Some(3),
-            (Self::Default, Grain::Fine) => Some(4),
+            (Self::Default, Grain::Coarse) => Some(2),
+            (Self::Default, Grain::Fine) => Some(3),
             (Self::Max, _) => Some(12),
         }
     }

@@ -27,7 +27,7 @@ use store::{Kind, ObjectInfo, Store, StoreError};
 pub use finding::{AFFECTS_MAX, FINDINGS_MAX, Finding, Findings, Severity};
 pub use holdings::{Held, Holdings};
 pub use pack_reading::{PackReading, Piece};
-pub use packs::{ReadPacks, choose};
+pub use packs::{ReadPacks, choose, table_differs};
 
 use crate::damage;
 use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
@@ -298,8 +298,33 @@ impl<'a> Check<'a> {
         let advice =
             "put it back from a copy of the vault; everything that does not need it can still be restored";
         let number = self.report.findings.add(Finding::of(object.pack_name(), damage, advice))?;
-        self.faults.insert(object, number);
+        self.fault(object, number);
         Some(number)
+    }
+
+    /// Notes that all that the index knows to be in a pack is lost.
+    fn fault(&mut self, object: ObjectHash, finding: usize) {
+        self.faults.insert(object, finding);
+        let held = self.report.holdings.get(object);
+        let packs: Vec<PackId> = held.iter().flat_map(|held| held.packs()).collect();
+        for pack in packs {
+            self.lose(Loss { pack, object, segments: None, finding, snapshot: None });
+        }
+    }
+
+    /// Adds a loss to what the same finding has lost of the same pack.
+    fn lose(&mut self, loss: Loss) {
+        let losses = &mut self.report.losses;
+        let place = *self.lost.entry((loss.finding, loss.pack)).or_insert(losses.len());
+        match (losses.get_mut(place), loss.segments) {
+            (None, segments) => losses.push(Loss { segments, ..loss }),
+            (Some(known), None) => known.segments = None,
+            (Some(known), Some(more)) => {
+                if let Some(segments) = &mut known.segments {
+                    segments.union(&more);
+                }
+            }
+        }
     }
 
     /// What is in the store and nothing refers to.

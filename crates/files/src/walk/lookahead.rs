@@ -106,10 +106,15 @@ impl LookAhead {
         let mut state = shared.lock();
         loop {
             match state.order.get_mut(place) {
-                Some(Piece::Running) => {
-                    state.awaited = Some(place);
-                    state = shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
+                Some(Piece::Running) => match shared.next_work(&mut state) {
+                    // Better to do the next scan meanwhile than to fall asleep and be woken.
+                    Some((place, work)) => state = shared.scan_ahead(state, place, work),
+                    None => {
+                        state.awaited = Some(place);
+                        state = shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state.awaited = None;
+                    }
+                },
                 Some(piece @ Piece::Waiting(_)) => {
                     let begun = std::mem::replace(piece, Piece::Running);
                     state.waiting -= 1;
@@ -171,21 +176,32 @@ impl Shared {
             if state.waiting > 1 {
                 self.wake_one(&state);
             }
-            drop(state);
-            let found = catch_unwind(AssertUnwindSafe(|| self.scanner.scan(work)))
-                .unwrap_or_else(|_| Found::failed("looking into this folder failed unexpectedly"));
-            state = self.lock();
-            let batch = Self::register(&mut state, place, found);
-            state.ready += batch.items.len();
-            state.order.unlink(place);
-            if let Some(piece) = state.order.get_mut(place) {
-                *piece = Piece::Done(batch);
-            }
+            state = self.scan_ahead(state, place, work);
             if state.awaited == Some(place) {
-                state.awaited = None;
                 self.done.notify_one();
             }
         }
+    }
+
+    /// Does a claimed scan and keeps its result until it is taken. Gives up the lock meanwhile.
+    fn scan_ahead<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        place: Place,
+        work: Work,
+    ) -> MutexGuard<'a, State> {
+        drop(state);
+        // Whoever waits for this result must get one, whatever happens.
+        let found = catch_unwind(AssertUnwindSafe(|| self.scanner.scan(work)))
+            .unwrap_or_else(|_| Found::failed("looking into this folder failed unexpectedly"));
+        let mut state = self.lock();
+        let batch = Self::register(&mut state, place, found);
+        state.ready += batch.items.len();
+        state.order.unlink(place);
+        if let Some(piece) = state.order.get_mut(place) {
+            *piece = Piece::Done(batch);
+        }
+        state
     }
 
     /// Claims the first scan that nobody has begun, if there is room for its result.

@@ -37,6 +37,11 @@ impl Held {
         self.origins.iter().find(|(origin, _)| *origin == pack).map(|(_, segments)| segments)
     }
 
+    /// The packs whose segments are in it.
+    pub fn packs(&self) -> impl Iterator<Item = PackId> {
+        self.origins.iter().map(|(pack, _)| *pack)
+    }
+
     /// Whether these are the bytes of the trailer it was made from.
     pub fn is_from(&self, encoded: &[u8]) -> bool {
         self.trailer == short_hash(encoded)

@@ -112,12 +112,17 @@ impl PackReading {
         pieces
     }
 
-    /// Takes the bytes of the next piece. Returns the segments that do not match their hashes.
-    pub fn take(&mut self, piece: &Piece, bytes: &[u8]) -> Vec<(PackId, u32)> {
+    /// Takes the bytes of the next piece into the hash of the whole.
+    pub fn take(&mut self, piece: &Piece, bytes: &[u8]) {
         if piece.range.start == 0 {
             self.prefix = self.check_prefix(bytes);
         }
         self.hasher.update(bytes);
+    }
+
+    /// The segments of a piece that do not match their hashes in the table. Whoever opens segments need not ask: a
+    /// changed one does not open.
+    pub fn bad_segments(&self, piece: &Piece, bytes: &[u8]) -> Vec<(PackId, u32)> {
         let is_bad = |(row, sealed): &(&SegmentRow, &[u8])| *blake3::hash(sealed).as_bytes() != row.hash;
         let name = |row: &SegmentRow| Some((self.trailer.origins.get(row.origin as usize)?.pack, row.number));
         self.segments(piece, bytes).filter(is_bad).filter_map(|(row, _)| name(row)).collect()

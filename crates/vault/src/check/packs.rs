@@ -10,7 +10,6 @@ use super::pack_reading::PackReading;
 use super::{Check, Held, Loss, Watch};
 use crate::error::{Damage, VaultError};
 use crate::name::{ObjectHash, PackId, VaultId};
-use crate::segments::SegmentSet;
 
 /// How many packs are read at once. Each has one piece in memory: a few MiB, and a segment more at most.
 const AT_ONCE: usize = 4;
@@ -103,26 +102,25 @@ impl Check<'_> {
             self.report.findings.add(table_differs(object));
         }
         let Some(damage) = verdict.damage else { return Ok(()) };
-        let Some(finding) = self.pack_fault(object, &damage) else { return Ok(()) };
-        let mut packs: Vec<(PackId, SegmentSet)> = Vec::new();
-        for (pack, number) in verdict.segments {
-            match packs.iter_mut().find(|(known, _)| *known == pack) {
-                Some((_, segments)) => segments.insert(number),
-                None => {
-                    packs.push((pack, [number].into_iter().collect()));
-                    true
-                }
-            };
+        if verdict.segments.is_empty() {
+            self.pack_fault(object, &damage);
+            return Ok(());
         }
-        let lost =
-            |(pack, segments)| Loss { pack, object, segments: Some(segments), finding, snapshot: None };
-        self.report.losses.extend(packs.into_iter().map(lost));
+        // The other segments of it are as good as ever.
+        let advice =
+            "put it back from a copy of the vault; what does not need this segment can still be restored";
+        let finding = self.report.findings.add(Finding::of(object.pack_name(), &damage, advice));
+        let Some(finding) = finding else { return Ok(()) };
+        for (pack, number) in verdict.segments {
+            let segments = Some([number].into_iter().collect());
+            self.lose(Loss { pack, object, segments, finding, snapshot: None });
+        }
         Ok(())
     }
 }
 
 /// An index fragment and the pack itself disagree.
-pub(super) fn table_differs(object: ObjectHash) -> Finding {
+pub fn table_differs(object: ObjectHash) -> Finding {
     Finding::new(
         Severity::Damage,
         object.pack_name(),
@@ -157,7 +155,8 @@ async fn read_pack(
         let length = bytes.len() as u64;
         // Hashing takes a while: not on a thread that others wait for.
         let hashed = tokio::task::spawn_blocking(move || {
-            let bad = reading.take(&piece, &bytes);
+            reading.take(&piece, &bytes);
+            let bad = reading.bad_segments(&piece, &bytes);
             (reading, bad)
         });
         let (back, bad) = hashed.await.map_err(|error| {

@@ -64,7 +64,7 @@ impl Check<'_> {
             None => self.learn(need.object).await?,
         };
         if let Some(number) = fault {
-            self.lose(need, None, number, snapshot);
+            self.lose_need(need, None, number, snapshot);
             return Ok(());
         }
         let held = self.report.holdings.get(need.object).or_else(|| self.not_indexed.get(&need.object));
@@ -85,7 +85,7 @@ impl Check<'_> {
             };
             if let Some(number) = number {
                 self.incomplete.insert(need.object, number);
-                self.lose(need, Some(lacking), number, snapshot);
+                self.lose_need(need, Some(lacking), number, snapshot);
             }
         }
         Ok(())
@@ -119,27 +119,21 @@ impl Check<'_> {
             unreadable(error, "see whether the disk is failing; put it back from a copy of the vault")?;
         let number = self.report.findings.add(finding);
         if let Some(number) = number {
-            self.faults.insert(object, number);
+            self.fault(object, number);
         }
         Ok(number)
     }
 
-    fn lose(&mut self, need: &PackNeed, segments: Option<SegmentSet>, finding: usize, snapshot: SnapshotId) {
+    fn lose_need(
+        &mut self,
+        need: &PackNeed,
+        segments: Option<SegmentSet>,
+        finding: usize,
+        snapshot: SnapshotId,
+    ) {
         if let Some(finding) = self.report.findings.get_mut(finding) {
             finding.affect(snapshot.short());
         }
-        let losses = &mut self.report.losses;
-        let place = *self.lost.entry((finding, need.pack)).or_insert(losses.len());
-        match (losses.get_mut(place), segments) {
-            (None, segments) => {
-                losses.push(Loss { pack: need.pack, object: need.object, segments, finding, snapshot: None })
-            }
-            (Some(loss), None) => loss.segments = None,
-            (Some(loss), Some(more)) => {
-                if let Some(segments) = &mut loss.segments {
-                    segments.union(&more);
-                }
-            }
-        }
+        self.lose(Loss { pack: need.pack, object: need.object, segments, finding, snapshot: None });
     }
 }

@@ -1,0 +1,249 @@
+//! Checking a vault with its key.
+//!
+//! First everything that needs no key ([`vault::check`]); then key slots and snapshot bodies; then, if asked for, the
+//! packs: every byte is hashed, every segment opened and every chunk named anew ([`data`]); then the trees of all
+//! snapshots ([`trees`]). Only if something is lost, a walk from the roots finds who suffers ([`affected`]), and the
+//! packs concerned are recorded in the vault, so that the next backup stores again what it still finds.
+
+mod affected;
+mod data;
+mod graph;
+mod lengths;
+mod trees;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vault::check::{FINDINGS_MAX, Findings, Loss, ReadPacks, Report, Watch};
+use vault::damage::{self, DamagedPack};
+use vault::segments::SegmentSet;
+use vault::{ObjectHash, PackId, VaultError, name};
+
+pub use vault::check::{Finding, Severity};
+
+use crate::{Error, Progress, SnapshotList, Vault, slots};
+
+/// What to do about a pack that is not whole.
+const PACK_ADVICE: &str = "put it back from a copy of the vault, or run a backup while the files are still there: it \
+                           stores them again; everything else can still be restored";
+
+/// How much of the data is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReadData {
+    /// Nothing but what snapshots, trees and the index need.
+    No,
+    /// A random share of the packs, in percent; other ones each time.
+    Percent(f64),
+    /// Everything.
+    All,
+}
+
+/// How a check went.
+#[derive(Clone, Debug)]
+pub struct CheckReport {
+    /// Snapshots that are whole themselves.
+    pub snapshots: u64,
+    /// Packs in the vault.
+    pub packs: u64,
+    /// Segments in those packs.
+    pub segments: u64,
+    /// Bytes of packs that were read, verified and opened.
+    pub bytes_read: u64,
+    /// Everything that is the matter, the worst first.
+    pub findings: Vec<Finding>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl CheckReport {
+    /// Whether anything is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
+}
+
+/// What was found and what is lost because of it, while a check goes on.
+#[derive(Debug)]
+struct Ledger {
+    findings: Findings,
+    losses: Vec<Loss>,
+}
+
+impl Ledger {
+    /// Adds a finding and, unless there are too many, what is lost by it.
+    fn lose(
+        &mut self,
+        finding: Finding,
+        packs: &[(PackId, Option<SegmentSet>)],
+        object: ObjectHash,
+    ) -> Option<usize> {
+        let finding = self.findings.add(finding)?;
+        let loss = |(pack, segments): &(PackId, Option<SegmentSet>)| Loss {
+            pack: *pack,
+            object,
+            segments: segments.clone(),
+            finding,
+            snapshot: None,
+        };
+        self.losses.extend(packs.iter().map(loss));
+        Some(finding)
+    }
+}
+
+/// Checks the vault. Damage is in the report; an error means that the check itself could not be done.
+///
+/// With a key that can only add, what is sealed stays unopened, which a note says.
+pub fn check(
+    vault: &Arc<Vault>,
+    read_data: ReadData,
+    progress: &Arc<Progress>,
+) -> Result<CheckReport, Error> {
+    let begun = Instant::now();
+    let packs = which_packs(read_data);
+    let can_read = vault.keyring().can_read();
+    let watch: Arc<dyn Watch> = progress.clone();
+    let keyless = if can_read { ReadPacks::None } else { packs.clone() };
+    let report = vault.wait(vault::check::check(vault.store(), &keyless, &watch))?;
+    if report.ended_early {
+        return Err(Error::Interrupted);
+    }
+    let Report {
+        snapshots, packs: count, segments, mut bytes_read, findings, losses, holdings, stored, ..
+    } = report;
+    let mut ledger = Ledger { findings, losses };
+    key_slots(vault, &mut ledger)?;
+    if can_read {
+        let list = snapshot_bodies(vault, &mut ledger)?;
+        bytes_read =
+            data::read(vault, &vault::check::choose(&stored, &packs), &holdings, &mut ledger, progress)?;
+        let graph = trees::walk(vault, &list, &mut ledger, progress)?;
+        if !ledger.losses.is_empty() || graph.has_trouble() {
+            affected::find(vault, &list, &graph, &mut ledger, progress)?;
+        }
+    } else {
+        ledger.findings.add(Finding::new(
+            Severity::Note,
+            vault.opened_with(),
+            "this key can only add to the vault: what is sealed was not opened",
+            "check again with the vault's passphrase or its recovery code",
+        ));
+    }
+    record_damage(vault, &mut ledger)?;
+    Ok(CheckReport {
+        snapshots,
+        packs: count,
+        segments,
+        bytes_read,
+        findings: ledger.findings.finish(),
+        duration: begun.elapsed(),
+    })
+}
+
+fn which_packs(read_data: ReadData) -> ReadPacks {
+    match read_data {
+        ReadData::No => ReadPacks::None,
+        ReadData::All => ReadPacks::All,
+        ReadData::Percent(percent) => {
+            let mut seed = [0; 32];
+            content::random::fill(&mut seed);
+            ReadPacks::Sample { percent, seed }
+        }
+    }
+}
+
+impl Watch for Progress {
+    fn stage(&self, stage: &'static str) {
+        self.set_stage(stage);
+    }
+
+    fn total(&self, bytes: u64) {
+        self.add_bytes_total(bytes);
+    }
+
+    fn read(&self, bytes: u64) {
+        self.add_bytes(bytes);
+        self.add_bytes_read(bytes);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        Progress::is_cancelled(self)
+    }
+}
+
+/// Slots whose public beginning is whole, and the rest of whose layout is not.
+fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
+    for (name, slot) in vault.wait(slots::read_all(vault.store(), vault.id()))? {
+        let known = ledger.findings.iter().any(|finding| finding.object == name);
+        if let Err(damage) = slot
+            && !known
+        {
+            let advice = "remove this key slot and add a new one; other slots still open the vault";
+            ledger.findings.add(Finding::of(name, &damage, advice));
+        }
+    }
+    Ok(())
+}
+
+/// Snapshots whose envelope is whole and whose sealed body is not.
+fn snapshot_bodies(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<SnapshotList, Error> {
+    let list = SnapshotList::load(vault)?;
+    for (object, damage) in &list.damaged {
+        if ledger.findings.iter().any(|finding| finding.object == *object) {
+            continue;
+        }
+        let advice = "this snapshot cannot be restored; put the object back from a copy of the vault";
+        let mut finding = Finding::of(object.clone(), damage, advice);
+        if let Some(id) = ObjectHash::from_object_name(object) {
+            finding.affect(id.short());
+        }
+        ledger.findings.add(finding);
+    }
+    Ok(list)
+}
+
+/// An error about one object as a finding; any other error stays one.
+fn finding_of(error: Error, advice: &str) -> Result<Finding, Error> {
+    match error {
+        Error::Vault(VaultError::Damaged { object, damage } | VaultError::Newer { object, damage }) => {
+            Ok(Finding::of(object, &damage, advice))
+        }
+        Error::Content { object, source } => {
+            Ok(Finding::new(Severity::Damage, object, source.to_string(), advice))
+        }
+        Error::Store(error) | Error::Vault(VaultError::Store(error)) => {
+            Ok(vault::check::unreadable(error, advice)?)
+        }
+        other => Err(other),
+    }
+}
+
+/// Writes down in the vault which packs are not to be relied on. A vault that takes no writes is no reason to fail.
+fn record_damage(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
+    let is_damage = |loss: &&Loss| {
+        let finding = ledger.findings.iter().nth(loss.finding);
+        loss.snapshot.is_none() && finding.is_some_and(|finding| finding.severity == Severity::Damage)
+    };
+    let packs: Vec<DamagedPack> = ledger
+        .losses
+        .iter()
+        .take(FINDINGS_MAX)
+        .filter(is_damage)
+        .map(|loss| DamagedPack { pack: loss.pack, object: loss.object })
+        .collect();
+    if packs.is_empty() {
+        return Ok(());
+    }
+    match vault.wait(damage::record(vault.store().as_ref(), vault.id(), &packs)) {
+        Ok(_) => {}
+        Err(VaultError::Store(error)) if error.kind == store::Kind::Gone => return Err(error.into()),
+        Err(error) => {
+            ledger.findings.add(Finding::new(
+                Severity::Note,
+                name::DAMAGE,
+                format!("the damaged packs could not be recorded: {error}"),
+                "check again with a vault that can be written, before the next backup: it would build on those packs",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Where each byte of a file is: in which chunk, or in a hole.
+
+use content::Address;
+use content::tree::{Entry, Hole, Node};
+
+use crate::{Error, Reader};
+
+/// A map of one file. Finding a place takes a few steps, however large the file.
+#[derive(Debug, Default)]
+pub(crate) struct FileMap {
+    size: u64,
+    chunks: Vec<Address>,
+    /// Where each chunk starts in the file's data, that is without its holes.
+    starts: Vec<u64>,
+    holes: Vec<Hole>,
+    /// How many bytes of holes lie before each hole.
+    hollow: Vec<u64>,
+}
+
+/// Consecutive bytes of a file that come from one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Where it starts in the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The chunk, and how many of its bytes come before; `None` is a hole.
+    pub chunk: Option<(Address, u32)>,
+}
+
+impl FileMap {
+    /// Makes the map of a file; of anything else, an empty one.
+    pub(crate) fn new(reader: &Reader, file: &Entry) -> Result<Self, Error> {
+        let Node::File { size, holes, .. } = &file.node else { return Ok(Self::default()) };
+        let chunks = reader.chunks(file)?;
+        Ok(Self::of(*size, chunks, holes.clone()))
+    }
+
+    fn of(size: u64, chunks: Vec<Address>, holes: Vec<Hole>) -> Self {
+        let sums = |lengths: &mut dyn Iterator<Item = u64>| {
+            let mut sum = 0u64;
+            lengths.map(|length| std::mem::replace(&mut sum, sum.saturating_add(length))).collect()
+        };
+        let starts = sums(&mut chunks.iter().map(|chunk| u64::from(chunk.length)));
+        let hollow = sums(&mut holes.iter().map(|hole| hole.length));
+        Self { size, chunks, starts, holes, hollow }
+    }
+
+    /// The length of the file in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The piece that starts at `offset`; `None` at the end.
+    pub(crate) fn at(&self, offset: u64) -> Option<Piece> {
+        if offset >= self.size {
+            return None;
+        }
+        let next = self.holes.partition_point(|hole| hole.offset <= offset);
+        let before = next.checked_sub(1).and_then(|last| Some((self.holes.get(last)?, self.hollow.get(last)?)));
+        let mut data = offset;
+        if let Some((hole, hollow)) = before {
+            let end = hole.offset + hole.length;
+            if offset < end {
+                return Some(Piece { offset, length: end - offset, chunk: None });
+            }
+            data -= hollow + hole.length;
+        }
+        let until_hole = self.holes.get(next).map_or(self.size, |hole| hole.offset) - offset;
+        let which = self.starts.partition_point(|start| *start <= data).checked_sub(1)?;
+        let (chunk, start) = (*self.chunks.get(which)?, *self.starts.get(which)?);
+        let skip = data - start;
+        let left = u64::from(chunk.length).checked_sub(skip).filter(|left| *left > 0)?;
+        Some(Piece { offset, length: left.min(until_hole), chunk: Some((chunk, skip as u32)) })
+    }
+
+    /// All pieces from `offset` on, in order.
+    pub(crate) fn pieces(&self, offset: u64) -> impl Iterator<Item = Piece> {
+        let mut at = offset;
+        std::iter::from_fn(move || {
+            let piece = self.at(at)?;
+            at += piece.length;
+            Some(piece)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vault::PackId;
+
+    fn chunk(segment: u32, length: u32) -> Address {
+        Address { pack: PackId::default(), segment, offset: 0, length }
+    }
+
+    fn told(map: &FileMap, from: u64) -> Vec<(u64, u64, Option<(u32, u32)>)> {
+        let chunk = |piece: &Piece| piece.chunk.map(|(chunk, skip)| (chunk.segment, skip));
+        map.pieces(from).map(|piece| (piece.offset, piece.length, chunk(&piece))).collect()
+    }
+
+    #[test]
+    fn chunks_go_on_behind_holes() {
+        let holes = vec![Hole { offset: 5, length: 10 }, Hole { offset: 20, length: 30 }];
+        let map = FileMap::of(60, vec![chunk(0, 7), chunk(1, 13)], holes);
+        let whole = [
+            (0, 5, Some((0, 0))),
+            (5, 10, None),
+            (15, 2, Some((0, 5))),
+            (17, 3, Some((1, 0))),
+            (20, 30, None),
+            (50, 10, Some((1, 3))),
+        ];
+        assert_eq!(told(&map, 0), whole);
+        assert_eq!(told(&map, 18)[0], (18, 2, Some((1, 1))));
+        assert_eq!(told(&map, 49)[0], (49, 1, None));
+        assert!(told(&map, 60).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_one_hole_or_empty() {
+        let map = FileMap::of(9, Vec::new(), vec![Hole { offset: 0, length: 9 }]);
+        assert_eq!(told(&map, 4), [(4, 5, None)]);
+        assert!(told(&FileMap::of(0, Vec::new(), Vec::new()), 0).is_empty());
+    }
+
+    #[test]
+    fn chunks_that_are_too_short_end_the_file_early() {
+        let map = FileMap::of(10, vec![chunk(0, 4)], Vec::new());
+        assert_eq!(told(&map, 0), [(0, 4, Some((0, 0)))]);
+    }
+}

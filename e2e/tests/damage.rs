@@ -1,0 +1,173 @@
+//! The damage matrix: each kind of object × delete, truncate, flip, swap × check, restore, back up again. Nothing
+//! panics, nothing that is whole is lost, what is lost is named, and the next backup puts right what it can.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use e2e::{World, noise};
+
+const KINDS: [&str; 5] = ["packs/", "index/", "snapshots/", "keys/", "strongroom.vault"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Harm {
+    Delete,
+    Truncate,
+    Flip,
+    Swap,
+}
+
+fn plant(top: &Path) {
+    for folder in ["a", "b"] {
+        fs::create_dir_all(top.join(folder)).unwrap();
+        for n in 0..50 {
+            fs::write(top.join(format!("{folder}/{n}")), noise(n, 900)).unwrap();
+        }
+    }
+    fs::write(top.join("a/large"), noise(100, 20 << 20)).unwrap();
+    fs::write(top.join("b/large"), noise(101, 20 << 20)).unwrap();
+}
+
+fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for folder in ["a", "b"] {
+        for entry in fs::read_dir(top.join(folder)).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            out.insert(path.strip_prefix(top).unwrap().to_owned(), fs::read(&path).unwrap());
+        }
+    }
+    out
+}
+
+/// Harms one object of the kind; `false` when there are not two to swap.
+fn harm(world: &World, kind: &str, which: usize, harm: Harm) -> bool {
+    let objects = world.objects(kind);
+    let object = world.vault().join(&objects[which % objects.len()].0);
+    let bytes = fs::read(&object).unwrap();
+    match harm {
+        Harm::Delete => fs::remove_file(&object).unwrap(),
+        Harm::Truncate => fs::write(&object, &bytes[..bytes.len() * 2 / 3]).unwrap(),
+        Harm::Flip => {
+            let mut bytes = bytes;
+            let at = bytes.len() / 2;
+            bytes[at] ^= 0x20;
+            fs::write(&object, bytes).unwrap();
+        }
+        Harm::Swap => {
+            if objects.len() < 2 {
+                return false;
+            }
+            let other = world.vault().join(&objects[(which + 1) % objects.len()].0);
+            fs::write(&object, fs::read(&other).unwrap()).unwrap();
+            fs::write(&other, bytes).unwrap();
+        }
+    }
+    true
+}
+
+/// A world with two snapshots and one more key slot.
+fn a_world() -> World {
+    let world = World::with_vault();
+    plant(&world.path("source"));
+    world.run(["backup", &world.text("source"), "--tag", "first"]).expect(0);
+    fs::write(world.path("source/b/new"), noise(7, 3 << 20)).unwrap();
+    world.run(["backup", &world.text("source"), "--tag", "second"]).expect(0);
+    world
+}
+
+fn copy(from: &World) -> World {
+    let world = World::new();
+    for name in ["vault", "source", "home"] {
+        let (from, to) = (from.path(name), world.path(name));
+        e2e::plant::tool("cp", &["-a".as_ref(), from.as_os_str(), to.as_os_str()]);
+    }
+    world
+}
+
+/// Restores whatever can be; every file that is there afterwards must be right.
+fn restore_all(world: &World, from: &World, case: &str) -> (i32, usize) {
+    let part = format!("latest:{}", from.text("source"));
+    let outcome = world.run(["restore", "--tag", "second", &part, "--target", &world.text("back")]);
+    assert!([0, 1, 3, 11, 12].contains(&outcome.code), "{case}: {outcome:?}");
+    assert!(!outcome.stderr.contains("panicked"), "{case}: {outcome:?}");
+    let expected = files(&world.path("source"));
+    let found = files(&world.path("back"));
+    for (path, bytes) in &found {
+        assert!(expected[path] == *bytes, "{case}: {path:?} was restored wrong");
+    }
+    if outcome.code == 0 {
+        assert_eq!(found.len(), expected.len(), "{case}: success means everything");
+    } else {
+        assert!(outcome.stderr.contains("error") || outcome.stderr.contains("problem"), "{case}: {outcome:?}");
+    }
+    (outcome.code, found.len())
+}
+
+#[test]
+fn every_harm_to_every_kind_of_object_is_named_and_loses_no_more_than_it_must() {
+    let original = a_world();
+    for kind in KINDS {
+        for what in [Harm::Delete, Harm::Truncate, Harm::Flip, Harm::Swap] {
+            let count = original.objects(kind).len();
+            for which in [0, count / 2] {
+                let case = format!("{what:?} of {kind} {which} of {count}");
+                let world = copy(&original);
+                if !harm(&world, kind, which, what) {
+                    continue;
+                }
+                let check = world.run(["check", "--read-data"]);
+                assert!(!check.stderr.contains("panicked"), "{case}: {check:?}");
+                let harmless = kind == "keys/";
+                if !harmless {
+                    assert!(check.code != 0, "{case}: check must notice: {check:?}");
+                }
+                let (code, restored) = restore_all(&world, &original, &case);
+                match kind {
+                    // The index is a help for backups; a restore does without.
+                    "index/" => assert_eq!(code, 0, "{case}"),
+                    "packs/" => assert!(code == 0 || restored > 0 || which == 0, "{case}: nothing came back"),
+                    _ => {}
+                }
+                let again = world.run(["backup", "--force-read", &original.text("source"), "--tag", "again"]);
+                assert!(!again.stderr.contains("panicked"), "{case}: {again:?}");
+                if ["packs/", "index/", "snapshots/"].contains(&kind) {
+                    assert_eq!(again.code, 0, "{case}: the next backup succeeds: {again:?}");
+                    let part = format!("latest:{}", original.text("source"));
+                    let target = world.text("healed");
+                    world.run(["restore", "--tag", "again", &part, "--target", &target]).expect(0);
+                    assert!(
+                        files(&world.path("healed")) == files(&original.path("source")),
+                        "{case}: what the next backup stored comes back"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_bad_input_has_its_exit_code_and_names_the_object() {
+    let world = World::with_vault();
+    plant(&world.path("source"));
+    world.run(["backup", &world.text("source")]).expect(0);
+    let nowhere = world.text("nowhere");
+    assert!(world.run(["--vault", &nowhere, "snapshots"]).expect(10).stderr.contains("nowhere"));
+    let mut wrong = world.command(["snapshots"]);
+    let wrong = e2e::Outcome::from(wrong.env("STRONGROOM_PASSPHRASE", "wrong").output().unwrap());
+    assert!(wrong.expect(11).stderr.contains("hint"), "it says what to do next");
+    assert!(world.run(["ls", "ffffffff"]).expect(1).stderr.contains("ffffffff"));
+    assert!(world.run(["ls", "latest:/not/there"]).expect(1).stderr.contains("/not/there"));
+    assert!(world.run(["backup", &world.text("no such source")]).expect(1).stderr.contains("no such source"));
+    world.run(["backup"]).expect(2);
+    world.run(["no-such-verb"]).expect(2);
+    fs::create_dir(world.path("not a vault")).unwrap();
+    fs::write(world.path("not a vault/strongroom.vault"), "something else").unwrap();
+    let other = world.run(["--vault", &world.text("not a vault"), "snapshots"]);
+    assert!(other.expect(12).stderr.contains("strongroom.vault"));
+    let mut newer = fs::read(world.vault().join("strongroom.vault")).unwrap();
+    newer[6] = 9;
+    fs::write(world.vault().join("strongroom.vault"), newer).unwrap();
+    let newer = world.run(["snapshots"]);
+    assert_eq!(newer.code, 1, "newer is not damaged: {newer:?}");
+    assert!(newer.stderr.contains("version 9"), "{newer:?}");
+}

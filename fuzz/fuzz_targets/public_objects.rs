@@ -1,0 +1,24 @@
+//! Descriptors, index fragments and damage records: whatever a custodian or a store may hand out.
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use vault::VaultId;
+use vault::header::ObjectKind;
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (kind, rest) = input;
+    let header = [ObjectKind::Descriptor, ObjectKind::Fragment, ObjectKind::DamageRecord];
+    let mut bytes = header[kind as usize % 3].header().to_vec();
+    bytes.extend_from_slice(rest);
+    let bytes = Bytes::from(bytes);
+    let vault = VaultId::new([0; 16]);
+    let _ = vault::descriptor::Descriptor::decode(&bytes);
+    if let Ok(packs) = vault::fragment::decode_unnamed(&bytes, vault) {
+        let records: Vec<_> = packs.into_iter().map(|(record, _)| record).collect();
+        assert_eq!(vault::fragment::encode(vault, &records), bytes, "one meaning, one encoding");
+    }
+    if let Ok(packs) = vault::damage::decode(&bytes, vault) {
+        assert_eq!(vault::damage::encode(vault, &packs), bytes);
+    }
+});
