@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use content::tree::{Entry, FileContent, Node};
+use content::tree::{Entry, Node};
 
 use crate::file_map::FileMap;
 use crate::tree_walk::join;
@@ -169,7 +169,11 @@ impl Diff<'_> {
             return Ok(true);
         };
         let take = |side: &mut Side, its: Option<Vec<u8>>| {
-            if its.as_ref() == Some(&least) { side.as_mut().and_then(Iterator::next).transpose() } else { Ok(None) }
+            if its.as_ref() == Some(&least) {
+                side.as_mut().and_then(Iterator::next).transpose()
+            } else {
+                Ok(None)
+            }
         };
         let before = take(&mut level.before, first)?;
         let after = take(&mut level.after, second)?;
@@ -259,7 +263,7 @@ impl Diff<'_> {
                 // The same file, never touched between the two.
                 let untouched = before.inode == after.inode
                     && (before.modified, before.changed) == (after.modified, after.changed);
-                if untouched || (is_same_place(from, to) && gaps == holes) {
+                if untouched || (from == to && gaps == holes) {
                     return Ok(true);
                 }
                 self.same_bytes(before, after)
@@ -302,10 +306,6 @@ impl Diff<'_> {
         let bytes = self.reader.chunk(&address)?;
         Ok(Some(bytes.slice(skip as usize..skip as usize + length as usize)))
     }
-}
-
-fn is_same_place(from: &FileContent, to: &FileContent) -> bool {
-    from == to
 }
 
 fn same_metadata(before: &Entry, after: &Entry) -> bool {

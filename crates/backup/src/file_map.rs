@@ -37,12 +37,8 @@ impl FileMap {
     }
 
     fn of(size: u64, chunks: Vec<Address>, holes: Vec<Hole>) -> Self {
-        let sums = |lengths: &mut dyn Iterator<Item = u64>| {
-            let mut sum = 0u64;
-            lengths.map(|length| std::mem::replace(&mut sum, sum.saturating_add(length))).collect()
-        };
-        let starts = sums(&mut chunks.iter().map(|chunk| u64::from(chunk.length)));
-        let hollow = sums(&mut holes.iter().map(|hole| hole.length));
+        let starts = sums_before(chunks.iter().map(|chunk| u64::from(chunk.length)));
+        let hollow = sums_before(holes.iter().map(|hole| hole.length));
         Self { size, chunks, starts, holes, hollow }
     }
 
@@ -57,7 +53,8 @@ impl FileMap {
             return None;
         }
         let next = self.holes.partition_point(|hole| hole.offset <= offset);
-        let before = next.checked_sub(1).and_then(|last| Some((self.holes.get(last)?, self.hollow.get(last)?)));
+        let before =
+            next.checked_sub(1).and_then(|last| Some((self.holes.get(last)?, self.hollow.get(last)?)));
         let mut data = offset;
         if let Some((hole, hollow)) = before {
             let end = hole.offset + hole.length;
@@ -83,6 +80,16 @@ impl FileMap {
             Some(piece)
         })
     }
+}
+
+/// For each length, the sum of those before it.
+fn sums_before(lengths: impl Iterator<Item = u64>) -> Vec<u64> {
+    let add = |sum: &mut u64, length: u64| {
+        let before = *sum;
+        *sum = sum.saturating_add(length);
+        Some(before)
+    };
+    lengths.scan(0, add).collect()
 }
 
 #[cfg(test)]

@@ -5,12 +5,17 @@
 //! be cancelled through it.
 
 mod check;
+mod diff;
+mod dump;
 mod error;
+mod file_map;
+mod find;
 mod progress;
 mod reader;
 mod run;
 mod slots;
 mod snapshots;
+mod stats;
 mod tree_walk;
 mod vault_access;
 
@@ -19,11 +24,15 @@ pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;
 pub use content::segment::Compression;
 pub use content::slot::{Credential, PassphraseCost, SlotKind};
+pub use diff::{Change, ChangeKind, DiffSummary, Part, diff};
+pub use dump::{DumpReport, dump_file, dump_tar};
 pub use error::{Category, Error};
+pub use find::{FindReport, FindRequest, Found, find};
 pub use progress::Progress;
 pub use reader::{Entries, Reader};
 pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
 pub use slots::{NewSlot, SlotInfo};
 pub use snapshots::{Filter, Snapshot, SnapshotList};
+pub use stats::{Amount, StoredBytes, VaultStats, stats};
 pub use tree_walk::{TreeStep, TreeWalk};
 pub use vault_access::Vault;

@@ -206,8 +206,6 @@ impl Work<'_> {
             let result = self.place.xattrs().set(name, value);
             self.note(Attribute::Xattr(name.clone()), result);
         }
-        // ACLs are another view of the mode.
-        self.current.mode = None;
     }
 
     /// Attributes can be set only on what its owner may write to, unless one is the superuser.

@@ -139,7 +139,7 @@ impl Walk {
         let plan = plan::plan(roots)?;
         let open_file_limit = platform::raise_open_file_limit();
         let threads = options.threads;
-        let (scanner, top, stat) = Scanner::start(options, plan).map_err(WalkError::Top)?;
+        let (scanner, top, stat) = Scanner::start(options, &plan).map_err(WalkError::Top)?;
         let entry = Entry { name: Vec::new(), stat, folder: top.parent() };
         let mut look_ahead =
             LookAhead::start(scanner, threads, open_file_limit).map_err(WalkError::Thread)?;

@@ -100,7 +100,7 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     /// A scanner, the scan of the top of the tree, and the top's numbers.
-    pub fn start(options: WalkOptions, plan: Arc<Plan>) -> io::Result<(Scanner, Work, Stat)> {
+    pub fn start(options: WalkOptions, plan: &Arc<Plan>) -> io::Result<(Scanner, Work, Stat)> {
         let handle = platform::open_top()?;
         let stat = platform::stat_open(&handle)?;
         let scanner = Scanner {
@@ -116,7 +116,7 @@ impl Scanner {
             name: Vec::new(),
             uid: stat.uid,
             device: stat.device,
-            scope: Scope::of(&plan),
+            scope: Scope::of(plan),
         };
         Ok((scanner, work, stat))
     }

@@ -62,3 +62,18 @@ pub(crate) fn group_number(name: &[u8]) -> Option<u32> {
 fn whole(name: String) -> Option<Vec<u8>> {
     (!name.contains(char::REPLACEMENT_CHARACTER)).then(|| name.into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_on_open_files_is_raised_to_the_hard_one() {
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        let hard = limit.maximum.expect("open files are limited on every system");
+        // Only a little lower: other tests run at the same time and need files.
+        let lower = Rlimit { current: Some(hard - 1), maximum: Some(hard) };
+        rustix::process::setrlimit(Resource::Nofile, lower).unwrap();
+        assert_eq!(raise_open_file_limit(), hard);
+    }
+}

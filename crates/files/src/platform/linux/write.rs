@@ -153,12 +153,13 @@ impl Place<'_> {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        Ok(match self {
-            Place::Open(file) => rustix::fs::fchown(file, uid, gid)?,
+        let result = match self {
+            Place::Open(file) => rustix::fs::fchown(file, uid, gid),
             Place::Entry(folder, name) => {
-                rustix::fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
             }
-        })
+        };
+        Ok(result?)
     }
 
     /// Sets permission bits (not of a symlink: those have none).
@@ -186,12 +187,13 @@ impl Place<'_> {
             last_access: omit,
             last_modification: Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds.into() },
         };
-        Ok(match self {
-            Place::Open(file) => rustix::fs::futimens(file, &times)?,
+        let result = match self {
+            Place::Open(file) => rustix::fs::futimens(file, &times),
             Place::Entry(folder, name) => {
-                rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             }
-        })
+        };
+        Ok(result?)
     }
 }
 

@@ -87,18 +87,20 @@ impl<'a> Subject<'a> {
     /// Sets an attribute, whether or not it exists.
     pub fn set(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
         let flags = XattrFlags::empty();
-        Ok(match self {
-            Subject::Open(file) => rustix::fs::fsetxattr(file, name, value, flags)?,
-            Subject::Path(path) => rustix::fs::lsetxattr(&path[..], name, value, flags)?,
-        })
+        let result = match self {
+            Subject::Open(file) => rustix::fs::fsetxattr(file, name, value, flags),
+            Subject::Path(path) => rustix::fs::lsetxattr(&path[..], name, value, flags),
+        };
+        Ok(result?)
     }
 
     /// Takes an attribute away.
     pub fn remove(&self, name: &[u8]) -> io::Result<()> {
-        Ok(match self {
-            Subject::Open(file) => rustix::fs::fremovexattr(file, name)?,
-            Subject::Path(path) => rustix::fs::lremovexattr(&path[..], name)?,
-        })
+        let result = match self {
+            Subject::Open(file) => rustix::fs::fremovexattr(file, name),
+            Subject::Path(path) => rustix::fs::lremovexattr(&path[..], name),
+        };
+        Ok(result?)
     }
 }
 

@@ -145,6 +145,8 @@ fn metadata_of_what_exists_is_put_right_again() {
     let path = |name: &str| to.path().join(name);
     run("chmod", &[&"0777", &path("setuid"), &path("pipe"), &path("closed")]);
     run("chown", &[&"-h", &"55:66", &path("setuid"), &path("link"), &path("plain"), &path("acl")]);
+    // The right mode under a wrong owner: correcting the owner takes it away again.
+    run("chmod", &[&"6755", &path("setuid")]);
     run("setfacl", &[&"-m", &"u:999:rwx", &path("plain"), &path("folder")]);
     run("setfacl", &[&"-b", &path("acl"), &path("default acl")]);
     run("setfattr", &[&"-n", &"user.surplus", &"-v", &"1", &path("plain"), &path("capable")]);

@@ -1,0 +1,77 @@
+//! `check`: proof that the vault is whole.
+
+use ::backup::{ReadData, Severity};
+use clap::Args;
+use serde_json::json;
+
+use crate::access;
+use crate::cli::Global;
+use crate::exit::{self, Code};
+use crate::output::{self, Failure, Output};
+use crate::progress_bar::{Shown, duration};
+
+/// Proves that the vault is whole: every object is what its name says, every snapshot's needs are met, every tree can
+/// be read. With --read-data, every byte is read, opened and compared with its name.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Read all data too, or a random share of it
+    #[arg(
+        long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100",
+        value_parser = parse_percent
+    )]
+    read_data: Option<f64>,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| format!("{text:?} is not a percentage"))?;
+    if value > 0.0 && value <= 100.0 { Ok(value) } else { Err("it must be more than 0 and at most 100".into()) }
+}
+
+impl Check {
+    pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let vault = access::open_vault(global)?;
+        let read = match self.read_data {
+            None => ReadData::No,
+            Some(percent) if percent >= 100.0 => ReadData::All,
+            Some(percent) => ReadData::Percent(percent),
+        };
+        let shown = Shown::start(output);
+        let report = ::backup::check(&vault, read, shown.progress())?;
+        drop(shown);
+        for finding in &report.findings {
+            let label = match finding.severity {
+                Severity::Damage => "damage",
+                Severity::Newer => "newer",
+                Severity::Note => "note",
+            };
+            output.event(&json!({
+                "type": "finding", "severity": label, "object": finding.object, "message": finding.message,
+                "advice": finding.advice, "affects": finding.affects,
+            }));
+            if output.json || (output.quiet && finding.severity == Severity::Note) {
+                continue;
+            }
+            output.line(&format!("{label}: {}: {}", finding.object, finding.message));
+            finding.affects.iter().for_each(|who| output.line(&format!("    affects {who}")));
+            if !finding.advice.is_empty() {
+                output.line(&format!("    hint: {}", finding.advice));
+            }
+        }
+        output.say(&format!(
+            "Checked {}, {} and {} in {}; {} of data read and proved.",
+            output::count(report.snapshots, "snapshot"),
+            output::count(report.packs, "pack"),
+            output::count(report.segments, "segment"),
+            duration(report.duration),
+            output::size(report.bytes_read)
+        ));
+        let damaged = report.is_damaged();
+        output.say(if damaged { "The vault is damaged; see above." } else { "The vault is whole." });
+        output.event(&json!({
+            "type": "summary", "verb": "check", "damaged": damaged, "snapshots": report.snapshots,
+            "packs": report.packs, "segments": report.segments, "bytes_read": report.bytes_read,
+            "seconds": report.duration.as_secs_f64(),
+        }));
+        Ok(if damaged { exit::DAMAGED } else { exit::DONE })
+    }
+}

@@ -1,0 +1,158 @@
+//! `restore`: files and folders back from a snapshot.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::backup::{Overwrite, Reader, RestoreReport, RestoreRequest, Snapshot, Vault, restore};
+use clap::{Args, ValueEnum};
+use files::Selection;
+use serde_json::json;
+
+use crate::access;
+use crate::cli::Global;
+use crate::exit::{self, Code};
+use crate::output::{self, Failure, Output};
+use crate::progress_bar::{Shown, duration};
+use crate::snapshot_argument::{Narrow, SnapshotArgument};
+
+const TREE_CACHE: usize = 4 << 20;
+
+/// What to do with files that exist.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Existing {
+    /// Write all of their content again
+    Always,
+    /// Compare their content and write only what differs
+    IfChanged,
+    /// The same, but leave alone what is newer than the snapshot
+    IfNewer,
+    /// Leave alone everything that exists
+    Never,
+}
+
+impl From<Existing> for Overwrite {
+    fn from(existing: Existing) -> Self {
+        match existing {
+            Existing::Always => Self::Always,
+            Existing::IfChanged => Self::IfChanged,
+            Existing::IfNewer => Self::IfNewer,
+            Existing::Never => Self::Never,
+        }
+    }
+}
+
+/// Restores a snapshot, or a part of one. Of SNAPSHOT:FOLDER the contents come into the target; of a whole snapshot
+/// everything comes below it with its full path. `--in-place` puts everything back where it was.
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// The snapshot, or SNAPSHOT:PATH
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    snapshot: OsString,
+    /// The folder to restore into, made when missing
+    #[arg(long, short, value_name = "DIR", required_unless_present = "in_place", conflicts_with = "in_place")]
+    target: Option<PathBuf>,
+    /// Put everything back where it was
+    #[arg(long)]
+    in_place: bool,
+    /// Only what fits this pattern (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<OsString>,
+    /// Not what fits this pattern (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<OsString>,
+    /// What to do with files that exist
+    #[arg(long, value_enum, default_value = "if-changed", value_name = "WHEN")]
+    overwrite: Existing,
+    /// Remove what is in restored folders and not in the snapshot
+    #[arg(long)]
+    delete: bool,
+    /// Read everything back afterwards and compare it with the vault
+    #[arg(long)]
+    verify: bool,
+    /// Look, compare and count; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How many threads write
+    #[arg(long, value_name = "N")]
+    parallelism: Option<usize>,
+    #[command(flatten)]
+    narrow: Narrow,
+}
+
+/// Where a part of a snapshot was: a folder's contents go back into it, anything else into the folder it was in.
+fn place(vault: &Arc<Vault>, snapshot: &Snapshot, part: &[u8]) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from("/").join(OsStr::from_bytes(part));
+    let reader = Reader::new(vault, TREE_CACHE);
+    let root = reader.open(snapshot)?;
+    match reader.lookup(&root, part)? {
+        Some(entry) if !entry.is_directory() => Ok(path.parent().map_or_else(|| "/".into(), PathBuf::from)),
+        _ => Ok(path),
+    }
+}
+
+impl Restore {
+    pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let bytes = |patterns: &[OsString]| -> Vec<Vec<u8>> {
+            patterns.iter().map(|pattern| pattern.as_encoded_bytes().to_vec()).collect()
+        };
+        let selection = Selection::new(&bytes(&self.include), &bytes(&self.exclude));
+        let selection = selection.map_err(|error| Failure::of(&error, "see `strongroom restore --help`"))?;
+        let vault = access::open_vault(global)?;
+        let argument = SnapshotArgument::parse(&self.snapshot);
+        let snapshot = argument.find(&vault, &self.narrow)?;
+        let target = match &self.target {
+            Some(target) => target.clone(),
+            None => place(&vault, &snapshot, &argument.path)?,
+        };
+        let request = RestoreRequest {
+            snapshot,
+            part: argument.path,
+            target,
+            selection,
+            overwrite: self.overwrite.into(),
+            delete: self.delete,
+            verify: self.verify,
+            dry_run: self.dry_run,
+            parallelism: self.parallelism,
+        };
+        let shown = Shown::start(output);
+        let report = restore(&vault, &request, shown.progress())?;
+        drop(shown);
+        self.tell(output, &report);
+        let partial = report.problems.iter().any(|problem| problem.kind.is_error());
+        Ok(if partial { exit::PARTIAL } else { exit::DONE })
+    }
+
+    fn tell(&self, output: &Output, report: &RestoreReport) {
+        report.problems.iter().for_each(|problem| output.problem(problem));
+        let did = if self.dry_run { "Would restore" } else { "Restored" };
+        output.say(&format!(
+            "{did} {} of {} in {}: {} written, {} were right already.",
+            output::count(report.files_restored, "file"),
+            output::size(report.bytes_total),
+            duration(report.duration),
+            output::size(report.bytes_written),
+            output::count(report.files_unchanged, "file"),
+        ));
+        if report.deleted > 0 {
+            let what = output::count(report.deleted, "file");
+            output.say(&format!("  Removed {what} and folders that the snapshot does not have."));
+        }
+        let errors = report.problems.iter().filter(|problem| problem.kind.is_error()).count() as u64;
+        if errors > 0 {
+            let what = output::count(errors, "problem");
+            output.say(&format!("  {what}, listed above: those paths are not as they were; all else is."));
+        } else if self.verify && !self.dry_run {
+            output.say("  Everything was read back and is as it was.");
+        }
+        output.event(&json!({
+            "type": "summary", "verb": "restore", "seconds": report.duration.as_secs_f64(),
+            "files_restored": report.files_restored, "files_unchanged": report.files_unchanged,
+            "directories": report.directories, "bytes_total": report.bytes_total,
+            "bytes_written": report.bytes_written, "deleted": report.deleted, "problems": errors,
+            "dry_run": self.dry_run,
+        }));
+    }
+}

@@ -1,0 +1,69 @@
+//! `stats`: how much is stored, and how well it packs.
+
+use ::backup::{Progress, stats};
+use clap::Args;
+use serde_json::json;
+
+use crate::access;
+use crate::cli::Global;
+use crate::exit::{self, Code};
+use crate::output::{self, Failure, Output};
+
+/// Shows how much is stored, for how much data, and how well it packs.
+#[derive(Args, Debug)]
+pub struct Stats {}
+
+impl Stats {
+    pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let vault = access::open_vault(global)?;
+        let found = stats(&vault, &Progress::new())?;
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let time = |time: Option<content::tree::Time>| {
+            time.map_or_else(|| "-".to_owned(), |time| output::local_time(time.seconds))
+        };
+        output.line(&format!("Vault       {} at {}", vault.id(), vault.store().location()));
+        output.line(&format!(
+            "Snapshots   {}, from {} to {}",
+            found.snapshots,
+            time(found.oldest),
+            time(found.newest)
+        ));
+        output.line(&format!("Holding     {} in {}", output::size(found.bytes), output::count(found.files, "file")));
+        output.line(&format!(
+            "Distinct    {} of data in {}, {} of trees",
+            output::size(found.data.bytes_raw),
+            output::count(found.data.chunks, "chunk"),
+            output::size(found.trees.bytes_raw)
+        ));
+        output.line(&format!(
+            "Stored      {} in {} ({}); index {}, snapshots {}, other {}",
+            output::size(found.stored.total()),
+            output::count(found.packs, "pack"),
+            output::count(found.data.segments + found.trees.segments, "segment"),
+            output::size(found.stored.index),
+            output::size(found.stored.snapshots),
+            output::size(found.stored.keys + found.stored.other)
+        ));
+        output.line(&format!(
+            "Ratios      {} by deduplication, {} by compression",
+            ratio(found.dedup_ratio()),
+            ratio(found.compression_ratio())
+        ));
+        output.line(&format!("Key slots   {}", found.key_slots));
+        let broken = found.snapshots_damaged + found.fragments_damaged;
+        if broken > 0 {
+            output::note(&format!("warning: {} cannot be read; run `strongroom check`", output::count(broken, "object")));
+        }
+        output.event(&json!({
+            "type": "stats", "vault": vault.id().to_string(), "snapshots": found.snapshots,
+            "snapshots_damaged": found.snapshots_damaged, "files": found.files, "bytes": found.bytes,
+            "bytes_distinct": found.data.bytes_raw, "tree_bytes_distinct": found.trees.bytes_raw,
+            "chunks": found.data.chunks, "segments": found.data.segments + found.trees.segments,
+            "packs": found.packs, "fragments": found.fragments, "bytes_stored": found.stored.total(),
+            "bytes_index": found.stored.index, "bytes_snapshots": found.stored.snapshots,
+            "dedup_ratio": found.dedup_ratio(), "compression_ratio": found.compression_ratio(),
+            "key_slots": found.key_slots,
+        }));
+        Ok(exit::DONE)
+    }
+}

@@ -1,0 +1,43 @@
+//! Where things are when nobody says: the default vault, its key, and the cache.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use backup::Credential;
+
+use crate::cli::Global;
+use crate::output::Failure;
+
+/// The folder under which each vault has its cache.
+pub fn cache(global: &Global) -> Result<PathBuf, Failure> {
+    let folder = global.cache.clone().or_else(|| files::machine::cache_folder().map(|dir| dir.join("strongroom")));
+    folder.ok_or_else(|| Failure::usage("there is no home folder for a cache", "give one with --cache"))
+}
+
+/// The vault that is used when none is named.
+pub fn default_vault() -> Option<PathBuf> {
+    files::machine::data_folder().map(|dir| dir.join("strongroom/vault"))
+}
+
+/// The key of the default vault.
+pub fn default_key_file() -> Option<PathBuf> {
+    files::machine::config_folder().map(|dir| dir.join("strongroom/key"))
+}
+
+/// Makes a folder, and those above it, for its owner alone.
+pub fn make_private(folder: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Failure::file(folder, "made", error))
+}
+
+/// Writes a key into a new file that only its owner can read. A file that is there is never overwritten.
+pub fn write_key(path: &Path, key: &Credential) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        make_private(folder)?;
+    }
+    let fail = |error| Failure::file(path, "written", error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
+    writeln!(file, "{}", key.text().expose()).and_then(|()| file.sync_all()).map_err(fail)
+}
