@@ -12,8 +12,13 @@ fuzz_target!(|input: &[u8]| {
     bytes.extend_from_slice(input);
     let bytes = Bytes::from(bytes);
     if let Ok(object) = decode_unverified(&bytes) {
-        let again =
-            encode_unsigned(&object.envelope, object.epoch, &object.key_envelope, &object.body, &object.signer);
+        let again = encode_unsigned(
+            &object.envelope,
+            object.epoch,
+            &object.key_envelope,
+            &object.body,
+            &object.signer,
+        );
         assert_eq!(again, &bytes[..bytes.len() - 64], "one meaning, one encoding");
     }
 });

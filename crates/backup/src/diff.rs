@@ -130,7 +130,7 @@ pub fn diff(
         path.pop();
     }
     let mut diff = Diff { reader, progress, each, summary: DiffSummary::default(), levels: Vec::new() };
-    diff.both(path, first, second)?;
+    diff.both(path, &first, &second)?;
     while diff.step()? {}
     Ok(diff.summary)
 }
@@ -180,7 +180,7 @@ impl Diff<'_> {
         let path = join(&level.path, &least);
         self.progress.set_current(&path);
         match (before, after) {
-            (Some(before), Some(after)) => self.both(path, before, after)?,
+            (Some(before), Some(after)) => self.both(path, &before, &after)?,
             (Some(before), None) => {
                 self.tell(&path, ChangeKind::Removed, Some(&before), None)?;
                 self.enter(path, Some(&before), None)?;
@@ -194,20 +194,20 @@ impl Diff<'_> {
         Ok(true)
     }
 
-    fn both(&mut self, path: Vec<u8>, before: Entry, after: Entry) -> Result<(), Error> {
+    fn both(&mut self, path: Vec<u8>, before: &Entry, after: &Entry) -> Result<(), Error> {
         let kind = if std::mem::discriminant(&before.node) != std::mem::discriminant(&after.node) {
             Some(ChangeKind::Type)
-        } else if !self.same_content(&before, &after)? {
+        } else if !self.same_content(before, after)? {
             Some(ChangeKind::Content)
-        } else if !same_metadata(&before, &after) {
+        } else if !same_metadata(before, after) {
             Some(ChangeKind::Metadata)
         } else {
             None
         };
         if let Some(kind) = kind {
-            self.tell(&path, kind, Some(&before), Some(&after))?;
+            self.tell(&path, kind, Some(before), Some(after))?;
         }
-        self.enter(path, Some(&before), Some(&after))
+        self.enter(path, Some(before), Some(after))
     }
 
     fn tell(

@@ -71,6 +71,23 @@ impl FileMap {
         Some(Piece { offset, length: left.min(until_hole), chunk: Some((chunk, skip as u32)) })
     }
 
+    /// The first place from `offset` on that is not in a hole; `None` when there is none.
+    pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
+        let piece = self.at(offset)?;
+        let data = if piece.chunk.is_some() { offset } else { offset + piece.length };
+        (data < self.size).then_some(data)
+    }
+
+    /// The first place from `offset` on that is in a hole, or the end; `None` beyond the end.
+    pub(crate) fn next_hole(&self, offset: u64) -> Option<u64> {
+        let piece = self.at(offset)?;
+        if piece.chunk.is_none() {
+            return Some(offset);
+        }
+        let next = self.holes.partition_point(|hole| hole.offset <= offset);
+        Some(self.holes.get(next).map_or(self.size, |hole| hole.offset))
+    }
+
     /// All pieces from `offset` on, in order.
     pub(crate) fn pieces(&self, offset: u64) -> impl Iterator<Item = Piece> {
         let mut at = offset;
@@ -122,6 +139,12 @@ mod tests {
         assert_eq!(told(&map, 18)[0], (18, 2, Some((1, 1))));
         assert_eq!(told(&map, 49)[0], (49, 1, None));
         assert!(told(&map, 60).is_empty());
+        let [data, holes]: [Vec<_>; 2] = [
+            [0, 4, 5, 14, 20, 59, 60].map(|at| map.next_data(at)).into(),
+            [0, 4, 5, 14, 20, 50, 60].map(|at| map.next_hole(at)).into(),
+        ];
+        assert_eq!(data, [Some(0), Some(4), Some(15), Some(15), Some(50), Some(59), None]);
+        assert_eq!(holes, [Some(5), Some(5), Some(5), Some(14), Some(20), Some(60), None]);
     }
 
     #[test]

@@ -6,10 +6,14 @@
 //! one in a kibibyte; a pseudorandom function under the vault's key (keyed BLAKE3 of the 64 bytes before the
 //! position) decides among them. Without the key the cuts look random, and the price is one call per candidate.
 //!
+//! A cut does not stand at the candidate itself but up to a sixteenth of the average further on, by other bits of the
+//! same PRF: public positions would let whoever knows a file recognise it by where its chunks may end.
+//!
 //! The rule: with `h` = sum over the last 64 bytes b_i (i = 0 the latest) of `GEAR[b_i] << i` (mod 2^64), a position
 //! is a candidate when `h < 2^54`. Let n = average / 1024 (at least 8) and u = (2^64 - 1) / n, both rounded down. A
-//! candidate at length L (min <= L <= max) cuts when the first eight bytes of the PRF, little-endian, are below u / 2
-//! (L < average) or 4u (L >= average). At max a cut is forced.
+//! candidate at length L (min <= L <= max) is taken when the first eight bytes of the PRF, little-endian, are below
+//! u / 2 (L < average) or 4u (L >= average). The first that is taken ends the chunk at L + (the next eight bytes,
+//! little-endian, mod (average / 16)), or at max if that is further than max. Without one, the chunk ends at max.
 
 use std::sync::OnceLock;
 
@@ -22,16 +26,18 @@ const CANDIDATE_BELOW: u64 = 1 << 54;
 const CANDIDATE_SPACING: u64 = 1024;
 const GEAR_CONTEXT: &str = "strongroom 1 gear table";
 
-/// The public table: 256 values of eight bytes, little-endian, from BLAKE3's extendable output over the context.
-fn gear() -> &'static [u64; 256] {
-    static TABLE: OnceLock<[u64; 256]> = OnceLock::new();
-    TABLE.get_or_init(|| {
+/// The public table: 256 values of eight bytes, little-endian, from BLAKE3's extendable output over the context; and
+/// the same values shifted by one, for taking two bytes in a step.
+fn gear() -> &'static [[u64; 256]; 2] {
+    static TABLES: OnceLock<[[u64; 256]; 2]> = OnceLock::new();
+    TABLES.get_or_init(|| {
         let mut reader = blake3::Hasher::new().update(GEAR_CONTEXT.as_bytes()).finalize_xof();
-        std::array::from_fn(|_| {
+        let table = std::array::from_fn(|_| {
             let mut bytes = [0; 8];
             reader.fill(&mut bytes);
             u64::from_le_bytes(bytes)
-        })
+        });
+        [table, table.map(|value| value << 1)]
     })
 }
 
@@ -49,6 +55,8 @@ pub struct Cutter {
 pub struct Progress {
     scanned: usize,
     hash: u64,
+    /// Where the chunk ends, once that is decided.
+    end: Option<usize>,
 }
 
 impl Cutter {
@@ -72,34 +80,45 @@ impl Cutter {
     /// Looks for the end of the chunk that starts at `data[0]`, going on from `progress`, which must be the one used
     /// for the same chunk before with less data (or new). `None`: there is no cut in what is there yet.
     pub fn find(&self, progress: &mut Progress, data: &[u8]) -> Option<usize> {
+        if progress.end.is_none() {
+            progress.end = self.decide(progress, data);
+        }
+        progress.end.filter(|end| *end <= data.len())
+    }
+
+    /// Where the chunk ends, if what is there of it decides that; it may be beyond.
+    fn decide(&self, progress: &mut Progress, data: &[u8]) -> Option<usize> {
         let (min, max) = (self.min(), self.max());
         let end = data.len().min(max);
         // Hashing starts a window before the first place where a cut may be, so that every candidate has a full one.
         let mut position = progress.scanned.max(min - WINDOW);
         let mut hash = progress.hash;
-        let table = gear();
+        let tables = gear();
         while position < end {
             let bytes = data.get(position..end).unwrap_or_default();
-            let Some(steps) = next_candidate(table, &mut hash, bytes) else {
+            let Some(steps) = next_candidate(tables, &mut hash, bytes) else {
                 position = end;
                 break;
             };
             position += steps;
-            if position >= min && self.decides(data, position) {
-                return Some(position);
+            if position >= min
+                && let Some(further) = self.takes(data, position)
+            {
+                return Some((position + further).min(max));
             }
         }
-        *progress = Progress { scanned: position, hash };
+        (progress.scanned, progress.hash) = (position, hash);
         (end == max).then_some(max)
     }
 
-    /// Whether the candidate that ends at `position` is a cut.
-    fn decides(&self, data: &[u8], position: usize) -> bool {
-        let Some(window) = position.checked_sub(WINDOW).and_then(|start| data.get(start..position)) else {
-            return false;
-        };
-        let value = self.pseudorandom(window);
-        value < if position < self.sizes.average as usize { self.before_average } else { self.after_average }
+    /// Whether the candidate that ends at `position` is taken, and how much further the cut stands.
+    fn takes(&self, data: &[u8], position: usize) -> Option<usize> {
+        let window = position.checked_sub(WINDOW).and_then(|start| data.get(start..position))?;
+        let hash = blake3::keyed_hash(self.key.expose(), window);
+        let (value, rest) = hash.as_bytes().split_first_chunk::<8>()?;
+        let further = u64::from_le_bytes(*rest.first_chunk::<8>()?) % u64::from(self.sizes.average / 16).max(1);
+        let below = if position < self.sizes.average as usize { self.before_average } else { self.after_average };
+        (u64::from_le_bytes(*value) < below).then_some(further as usize)
     }
 
     /// The pseudorandom function: the first eight bytes, little-endian, of keyed BLAKE3.
@@ -110,22 +129,31 @@ impl Cutter {
 }
 
 /// Advances `hash` over `bytes` up to and including the first candidate; how many bytes that took.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a byte always indexes a table of 256; the check would cost a third"
-)]
+///
+/// Two bytes a step: the second hash does not wait for the first, which alone bounds the speed.
+#[expect(clippy::indexing_slicing, reason = "a byte always indexes a table of 256; the check would cost a third")]
 #[inline]
-fn next_candidate(table: &[u64; 256], hash: &mut u64, bytes: &[u8]) -> Option<usize> {
+fn next_candidate(tables: &[[u64; 256]; 2], hash: &mut u64, bytes: &[u8]) -> Option<usize> {
+    let [table, shifted] = tables;
     let mut h = *hash;
-    for (index, byte) in bytes.iter().enumerate() {
-        h = (h << 1).wrapping_add(table[*byte as usize]);
+    let (pairs, last) = bytes.as_chunks::<2>();
+    for (index, [first, second]) in pairs.iter().enumerate() {
+        let after_first = (h << 1).wrapping_add(table[*first as usize]);
+        h = (h << 2).wrapping_add(shifted[*first as usize].wrapping_add(table[*second as usize]));
+        if after_first < CANDIDATE_BELOW {
+            *hash = after_first;
+            return Some(2 * index + 1);
+        }
         if h < CANDIDATE_BELOW {
             *hash = h;
-            return Some(index + 1);
+            return Some(2 * index + 2);
         }
     }
+    for byte in last {
+        h = (h << 1).wrapping_add(table[*byte as usize]);
+    }
     *hash = h;
-    None
+    (!last.is_empty() && h < CANDIDATE_BELOW).then_some(bytes.len())
 }
 
 #[cfg(test)]
@@ -205,5 +233,24 @@ mod tests {
         let zeros = vec![0; 200_000];
         let lengths = lengths(&cutter, &zeros, 1 << 20);
         assert!(lengths.iter().all(|length| *length <= SIZES.max as usize));
+    }
+
+    /// The lengths that `docs/format.md` gives for its example, so that another writer can compare.
+    #[test]
+    fn the_documented_example_is_cut_as_documented() {
+        let key = Secret::new(std::array::from_fn(|i| 0x20 + i as u8)).derive("strongroom 1 cutting");
+        let mut data = vec![0; 12 << 20];
+        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut data);
+        for (i, byte) in data[4 << 20..7 << 20].iter_mut().enumerate() {
+            *byte = (i % 7) as u8;
+        }
+        let of = |min, average, max| {
+            let cutter = Cutter::new(key.clone(), ChunkSizes { min, average, max });
+            let all = lengths(&cutter, &data, data.len());
+            (all.len(), all[..5].to_vec())
+        };
+        let large = (9, vec![1_224_489, 1_161_898, 330_104, 407_690, 4_194_304]);
+        assert_eq!(of(256 << 10, 1 << 20, 4 << 20), large);
+        assert_eq!(of(4096, 16384, 65536), (581, vec![18724, 23427, 15369, 18174, 7500]));
     }
 }

@@ -99,6 +99,11 @@ impl Keyring {
         Identifier::new(self.first().write.derive("strongroom 1 chunk id"))
     }
 
+    /// What gives machines their identities in this vault.
+    pub fn system_identifier(&self) -> Identifier {
+        Identifier::new(self.first().write.derive("strongroom 1 system id"))
+    }
+
     /// The key that decides where data is cut.
     pub fn cutting_key(&self) -> Secret {
         self.first().write.derive("strongroom 1 cutting")

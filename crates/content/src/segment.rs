@@ -41,15 +41,24 @@ pub enum Grain {
     Fine,
 }
 
+/// How zstd is set: a level, and whether its tables are kept small enough for the processor's nearest caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Effort {
+    level: i32,
+    small_tables: bool,
+}
+
 impl Compression {
-    /// zstd's level for a segment of this grain; `None` stores it.
-    fn level(self, grain: Grain) -> Option<i32> {
+    /// How a segment of this grain is compressed; `None` stores it. Measured in `docs/performance.md`.
+    fn effort(self, grain: Grain) -> Option<Effort> {
+        let plain = |level| Some(Effort { level, small_tables: false });
         match (self, grain) {
             (Self::Off, _) => None,
-            (Self::Fast, _) => Some(1),
-            (Self::Default, Grain::Coarse) => Some(2),
-            (Self::Default, Grain::Fine) => Some(3),
-            (Self::Max, _) => Some(12),
+            (Self::Fast, _) => plain(1),
+            (Self::Default, Grain::Coarse) => plain(2),
+            (Self::Default, Grain::Fine) => Some(Effort { level: 3, small_tables: true }),
+            (Self::Max, Grain::Coarse) => plain(9),
+            (Self::Max, Grain::Fine) => plain(12),
         }
     }
 }
@@ -59,6 +68,7 @@ pub struct Sealer {
     compressor: CCtx<'static>,
     opener: Opener,
     compression: Compression,
+    configured: Option<Effort>,
     scratch: Vec<u8>,
 }
 
@@ -71,7 +81,7 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     /// Makes a sealer for this choice of compression.
     pub fn new(compression: Compression) -> Self {
-        Self { compressor: CCtx::create(), opener: Opener::new(), compression, scratch: Vec::new() }
+        Self { compressor: CCtx::create(), opener: Opener::new(), compression, configured: None, scratch: Vec::new() }
     }
 
     /// Seals `raw` as part `number` under `key`, then opens, decompresses and compares it: what is returned is known
@@ -98,11 +108,11 @@ impl Sealer {
 
     fn compress(&mut self, raw: &[u8], grain: Grain) -> Result<Vec<u8>, ContentError> {
         let length = (raw.len() as u32).to_le_bytes();
-        if let Some(level) = self.compression.level(grain) {
+        if let Some(effort) = self.compression.effort(grain) {
             let bound = zstd::zstd_safe::compress_bound(raw.len());
             self.scratch.clear();
             self.scratch.reserve(bound);
-            self.configure(level)
+            self.configure(effort)
                 .and_then(|()| self.compressor.compress2(&mut self.scratch, raw).map(|_| ()))
                 .map_err(|_| ContentError::Segment { action: "compressed", length: raw.len() })?;
             if self.scratch.len() < raw.len() {
@@ -112,10 +122,25 @@ impl Sealer {
         Ok(framed(STORED, length, raw))
     }
 
-    fn configure(&mut self, level: i32) -> Result<(), usize> {
-        self.compressor.set_parameter(CParameter::CompressionLevel(level))?;
-        self.compressor.set_parameter(CParameter::ChecksumFlag(false))?;
-        self.compressor.set_parameter(CParameter::ContentSizeFlag(false)).map(|_| ())
+    fn configure(&mut self, effort: Effort) -> Result<(), usize> {
+        if self.configured == Some(effort) {
+            return Ok(());
+        }
+        // Zero leaves a parameter to the level.
+        let (window, hash, chain, shortest) = if effort.small_tables { (20, 15, 14, 5) } else { (0, 0, 0, 0) };
+        for parameter in [
+            CParameter::CompressionLevel(effort.level),
+            CParameter::WindowLog(window),
+            CParameter::HashLog(hash),
+            CParameter::ChainLog(chain),
+            CParameter::MinMatch(shortest),
+            CParameter::ChecksumFlag(false),
+            CParameter::ContentSizeFlag(false),
+        ] {
+            self.compressor.set_parameter(parameter)?;
+        }
+        self.configured = Some(effort);
+        Ok(())
     }
 }
 

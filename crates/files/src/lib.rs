@@ -27,3 +27,24 @@ pub use source::{Entry, SourceFile, SourceFolder};
 pub use stat::{Details, Kind, Stat, Timestamp};
 pub use target::{ApplyOptions, Attribute, MetadataProblem, Target, TargetError, TargetFile, TargetFolder};
 pub use walk::{Counts, Step, Walk, WalkError, WalkOptions};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only while what pipelines pass between threads can be passed.
+    #[test]
+    fn walks_entries_and_targets_can_change_threads() {
+        fn passed<T: Send>() {}
+        fn shared<T: Send + Sync>() {}
+        passed::<Walk>();
+        shared::<Entry>();
+        shared::<SourceFile>();
+        shared::<Target>();
+        shared::<TargetFolder>();
+        shared::<TargetFile>();
+        shared::<Rules>();
+        shared::<Selection>();
+        shared::<owner::Names>();
+    }
+}

@@ -4,17 +4,15 @@
 //! followed: a path may be longer than the system takes in one call, and nobody who renames folders
 //! during a backup can make us read something else under the old name.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::machine;
-use crate::platform::{self, Handle, Subject};
+use crate::platform::{self, Handle, Subject, path_from};
 use crate::stat::{Details, Kind, Stat};
 
 /// An open folder that is being walked. Its handle stays open as long as an [`Entry`] in it or a
@@ -90,11 +88,6 @@ impl fmt::Debug for SourceFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SourceFolder").field(&self.path()).finish()
     }
-}
-
-/// A path for people and error messages.
-pub(crate) fn path_from(bytes: Vec<u8>) -> PathBuf {
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// The path of `name` in the folder with the path `folder`.

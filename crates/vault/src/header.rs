@@ -55,10 +55,10 @@ impl ObjectKind {
         let magic: [u8; 5] = reader.array("magic")?;
         let kind = reader.u8("kind")?;
         let version = reader.u16("format version")?;
-        if magic != MAGIC || kind != self.byte() {
+        if magic != MAGIC || kind != self.byte() || version == 0 {
             return Err(Damage::NotThisKind { expected: self });
         }
-        if version > VERSION || version == 0 {
+        if version > VERSION {
             return Err(Damage::Newer { version });
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::wire::{Malformed, Reader};
 
-/// The public descriptor of the vault: the first object written, the first one read.
+/// The public descriptor of the vault: the first object read, and the last one written when a vault is made.
 pub const DESCRIPTOR: &str = "strongroom.vault";
 /// Key slots: `keys/` and 32 hex digits.
 pub const KEYS: &str = "keys/";
@@ -72,7 +72,7 @@ identity!(
     VaultId, 16
 );
 identity!(
-    /// The machine that wrote a snapshot; random, made once for each machine.
+    /// The machine that wrote a snapshot; follows from the machine's own id under a key of the vault.
     SystemId, 16
 );
 identity!(

@@ -71,11 +71,8 @@ pub(super) struct Contents {
 impl Contents {
     /// Starts the threads that fetch ahead; they end when this is dropped.
     pub(super) fn new(reader: &Arc<Reader>) -> std::io::Result<Self> {
-        let flights = Arc::new(Flights {
-            reader: reader.clone(),
-            under_way: Mutex::default(),
-            landed: Condvar::new(),
-        });
+        let flights =
+            Arc::new(Flights { reader: reader.clone(), under_way: Mutex::default(), landed: Condvar::new() });
         let (ahead, wanted) = bounded::<Address>(AHEAD);
         for _ in 0..AHEAD {
             let (flights, wanted) = (flights.clone(), wanted.clone());

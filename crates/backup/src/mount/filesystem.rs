@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use content::tree::{Entry, Node as EntryNode, Time};
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use super::contents::Contents;
@@ -163,21 +163,19 @@ impl SnapshotFiles {
                 return Ok(());
             }
         }
-        let mut place = offset.saturating_sub(FIRST - 1).saturating_sub(u64::from(offset >= FIRST));
-        if offset >= FIRST {
-            place = offset - FIRST;
-        }
+        let mut place = offset.saturating_sub(FIRST);
         match directory {
             Some(directory) => loop {
                 let next = self.pages.next(&directory.entry, place).map_err(|error| self.failed(error))?;
                 let Some((after, entry)) = next else { return Ok(()) };
                 let name = entry.name.clone();
                 let node = self.nodes.make(&directory, entry);
+                let node = if with_lookup { self.nodes.remember(node) } else { Arc::new(node) };
                 if !add(FIRST + after, &name, &attributes(node.number, &node.entry)) {
+                    if with_lookup {
+                        self.nodes.forget(node.number, 1);
+                    }
                     return Ok(());
-                }
-                if with_lookup {
-                    self.nodes.remember(node);
                 }
                 place = after;
             },
@@ -194,5 +192,308 @@ impl SnapshotFiles {
                 Ok(())
             }
         }
+    }
+}
+
+impl Filesystem for SnapshotFiles {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let mut wanted = vec![
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ];
+        if rustix::process::geteuid().is_root() {
+            // Access control lists count where modes do.
+            wanted.push(InitFlags::FUSE_POSIX_ACL);
+        }
+        for capability in wanted {
+            // An older kernel does without.
+            let _ = config.add_capabilities(capability);
+        }
+        // As much as the kernel allows.
+        if let Err(most) = config.set_max_readahead(1 << 20) {
+            let _ = config.set_max_readahead(most);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.look_up(parent, name.as_bytes()) {
+            Ok(attributes) => reply.entry(&FOR_EVER, &attributes, GENERATION),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, lookups: u64) {
+        self.nodes.forget(number.0, lookups);
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.thing(number) {
+            Ok(Thing::Top(number, top)) => reply.attr(&FOR_EVER, &self.top_attributes(number, top)),
+            Ok(Thing::Node(node)) => reply.attr(&FOR_EVER, &attributes(node.number, &node.entry)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        match self.thing(number) {
+            Ok(Thing::Top(_, TopNode { kind: TopKind::Link(target), .. })) => reply.data(target),
+            Ok(Thing::Node(node)) => match &node.entry.node {
+                EntryNode::Symlink { target } => reply.data(target),
+                _ => reply.error(Errno::EINVAL),
+            },
+            Ok(Thing::Top(..)) => reply.error(Errno::EINVAL),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self
+            .node(number)
+            .and_then(|node| self.contents.open(&node.entry).map_err(|error| self.failed(error)));
+        match opened {
+            Ok(handle) => {
+                let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+                reply.opened(FileHandle(handle), flags);
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let Some(file) = self.contents.get(handle.0) else { return reply.error(Errno::EBADF) };
+        match self.contents.read(&file, offset, size) {
+            Ok(bytes) => {
+                self.progress.add_bytes(bytes.len() as u64);
+                reply.data(&bytes);
+            }
+            Err(error) => reply.error(self.failed(error)),
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.contents.close(handle.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, _number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = self.list(number, offset, false, &mut |after, name, attributes| {
+            !reply.add(attributes.ino, after, attributes.kind, OsStr::from_bytes(name))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.list(number, offset, true, &mut |after, name, attributes| {
+            !reply.add(attributes.ino, after, OsStr::from_bytes(name), &FOR_EVER, attributes, GENERATION)
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+        reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
+    }
+
+    fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        match self.thing(number) {
+            Ok(Thing::Node(node)) => {
+                match node.entry.xattrs.iter().find(|(known, _)| known == name.as_bytes()) {
+                    Some((_, value)) => sized(value, size, reply),
+                    None => reply.error(Errno::NO_XATTR),
+                }
+            }
+            Ok(Thing::Top(..)) => reply.error(Errno::NO_XATTR),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        match self.thing(number) {
+            Ok(Thing::Node(node)) => {
+                let mut list = Vec::new();
+                for (name, _) in &node.entry.xattrs {
+                    list.extend_from_slice(name);
+                    list.push(0);
+                }
+                sized(&list, size, reply);
+            }
+            Ok(Thing::Top(..)) => sized(&[], size, reply),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn access(&self, _request: &Request, _number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if mask.contains(AccessFlags::W_OK) { reply.error(Errno::EROFS) } else { reply.ok() }
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let Some(file) = self.contents.get(handle.0) else { return reply.error(Errno::EBADF) };
+        let map = file.map();
+        let found = match (u64::try_from(offset), whence) {
+            (Ok(offset), SEEK_DATA) => map.next_data(offset),
+            (Ok(offset), SEEK_HOLE) => map.next_hole(offset),
+            _ => return reply.error(Errno::EINVAL),
+        };
+        match found.and_then(|found| i64::try_from(found).ok()) {
+            Some(found) => reply.offset(found),
+            None => reply.error(Errno::ENXIO),
+        }
+    }
+}
+
+/// Linux's numbers for `lseek`; the kernel answers all others itself.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// Asked with no room, the answer is how much is needed.
+fn sized(bytes: &[u8], room: u32, reply: ReplyXattr) {
+    match (room as usize, bytes.len()) {
+        (0, length) => reply.size(length as u32),
+        (room, length) if length > room => reply.error(Errno::ERANGE),
+        _ => reply.data(bytes),
+    }
+}
+
+fn moment(time: Time) -> SystemTime {
+    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+    let whole = if time.seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    };
+    let moment = whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanoseconds.into())));
+    moment.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Everything that `stat` shows of an entry.
+fn attributes(number: u64, entry: &Entry) -> FileAttr {
+    let (kind, size, blocks, rdev) = match &entry.node {
+        EntryNode::File { size, holes, .. } => {
+            let hollow: u64 = holes.iter().map(|hole| hole.length).sum();
+            (FileType::RegularFile, *size, size.saturating_sub(hollow).div_ceil(512), 0)
+        }
+        EntryNode::Directory { .. } => (FileType::Directory, 0, 0, 0),
+        EntryNode::Symlink { target } => (FileType::Symlink, target.len() as u64, 0, 0),
+        EntryNode::Fifo => (FileType::NamedPipe, 0, 0, 0),
+        EntryNode::Socket => (FileType::Socket, 0, 0, 0),
+        EntryNode::CharDevice { major, minor } => (FileType::CharDevice, 0, 0, device(*major, *minor)),
+        EntryNode::BlockDevice { major, minor } => (FileType::BlockDevice, 0, 0, device(*major, *minor)),
+    };
+    let modified = moment(entry.modified);
+    FileAttr {
+        ino: INodeNo(number),
+        size,
+        blocks,
+        atime: modified,
+        mtime: modified,
+        ctime: moment(entry.changed),
+        crtime: modified,
+        kind,
+        perm: entry.mode as u16 & 0o7777,
+        nlink: u32::try_from(entry.links).unwrap_or(u32::MAX),
+        uid: entry.owner.user,
+        gid: entry.owner.group,
+        rdev,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+/// A directory of which only the number matters: `.` or `..` in a listing.
+fn bare_directory(number: u64) -> FileAttr {
+    let epoch = SystemTime::UNIX_EPOCH;
+    FileAttr {
+        ino: INodeNo(number),
+        size: 0,
+        blocks: 0,
+        atime: epoch,
+        mtime: epoch,
+        ctime: epoch,
+        crtime: epoch,
+        kind: FileType::Directory,
+        perm: 0o755,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+/// A device's numbers as the kernel's interface packs them: twelve bits of major, twenty of minor.
+fn device(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xfff00) << 12
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_before_1970_and_beyond_reason() {
+        let half = moment(Time { seconds: -1, nanoseconds: 500_000_000 });
+        assert_eq!(SystemTime::UNIX_EPOCH.duration_since(half).unwrap(), Duration::from_millis(500));
+        moment(Time { seconds: i64::MAX, nanoseconds: 999_999_999 });
+        moment(Time { seconds: i64::MIN, nanoseconds: 0 });
+    }
+
+    #[test]
+    fn devices_are_packed_as_the_kernel_does() {
+        assert_eq!(device(8, 1), 0x801);
+        assert_eq!(device(259, 0x12345), 0x1231_0345);
     }
 }

@@ -43,10 +43,10 @@ pub fn mount(
     progress: &Arc<Progress>,
 ) -> Result<(), Error> {
     progress.set_stage("mounting");
-    let failed =
-        |source| Error::File { path: mountpoint.to_owned(), action: "mounted on", source };
+    let failed = |source| Error::File { path: mountpoint.to_owned(), action: "mounted on", source };
     let reader = Reader::new(vault, CACHE);
-    let files = SnapshotFiles::new(&reader, Top::new(snapshots), snapshots.to_vec(), progress).map_err(failed)?;
+    let files =
+        SnapshotFiles::new(&reader, Top::new(snapshots), snapshots.to_vec(), progress).map_err(failed)?;
     // Where it really is: unmounting must work from any working folder.
     let place = mountpoint.canonicalize().map_err(failed)?;
     let session = Session::new(files, &place, &config(vault)).map_err(failed)?.spawn().map_err(failed)?;

@@ -113,6 +113,11 @@ impl FileWork {
         (state.file, state.writable) = (Some(Arc::new(file)), writable);
     }
 
+    /// The file, if it is open.
+    pub(super) fn opened(&self) -> Option<Arc<TargetFile>> {
+        self.state().file.clone()
+    }
+
     /// Its content will not be what was found.
     pub(super) fn set_changed(&self) {
         self.state().changed = true;
@@ -157,19 +162,21 @@ impl FileWork {
     /// Writes data whose first byte belongs at `at`; it goes on behind each hole.
     pub(super) fn write(&self, at: u64, data: &[u8]) {
         let written = self.open().and_then(|file| {
-            let Some(file) = file else { return Ok(()) };
-            let mut outcome = Ok(());
+            let Some(file) = file else { return Ok(false) };
+            let mut outcome = Ok(true);
             each_span(self.holes(), at, data.len() as u64, |span, from| {
                 let length = span.end.saturating_sub(span.start) as usize;
                 let piece = data.get(from as usize..from as usize + length).unwrap_or_default();
                 if outcome.is_ok() {
-                    outcome = file.write_at(span.start, piece);
+                    outcome = file.write_at(span.start, piece).map(|()| true);
                 }
             });
             outcome
         });
         match written {
-            Ok(()) => {
+            // It has failed before.
+            Ok(false) => {}
+            Ok(true) => {
                 let session = &self.folder.session;
                 session.counts.bytes_written.fetch_add(data.len() as u64, Ordering::Relaxed);
                 session.progress.add_bytes_stored(data.len() as u64);
@@ -212,8 +219,8 @@ impl FileWork {
 
     /// All content is there: length, holes and metadata.
     fn settle(&self) -> Result<(), TargetError> {
-        let way = self.state().way;
-        let file = match self.state().file.clone() {
+        let open = self.state().file.clone();
+        let file = match open {
             Some(file) => file,
             // Nothing was to be written.
             None => match self.open()? {
@@ -222,8 +229,9 @@ impl FileWork {
             },
         };
         let (size, holes) = (self.entry.size(), self.holes());
-        let way_now = self.state().way;
-        match way_now {
+        // Read only now: what cannot be changed becomes a new file when it is opened.
+        let way = self.state().way;
+        match way {
             Way::Create => {
                 if holes.last().is_some_and(|hole| hole.offset + hole.length == size) {
                     file.set_len(size)?;
@@ -234,10 +242,12 @@ impl FileWork {
                     file.set_len(size)?;
                     self.set_changed();
                 }
-                self.punch(&file, holes)?;
+                // One that is only open to be read is right, but for where it has zeros instead of holes.
+                if self.state().writable {
+                    self.punch(&file, holes)?;
+                }
             }
         }
-        debug_assert!(way == way_now || way == Way::Update, "a new file stays one");
         let stat = metadata::stat(&self.entry);
         let problems = file.apply(&stat, &metadata::details(&self.entry), &self.folder.session.apply);
         if !problems.is_empty() {
@@ -255,7 +265,7 @@ impl FileWork {
             let first = holes.partition_point(|hole| hole.offset + hole.length <= data.start);
             for hole in holes.iter().skip(first).take_while(|hole| hole.offset < data.end) {
                 let range = data.start.max(hole.offset)..data.end.min(hole.offset + hole.length);
-                self.open()?.map_or(Ok(()), |file| file.punch_hole(range))?;
+                file.punch_hole(range)?;
                 self.set_changed();
             }
         }

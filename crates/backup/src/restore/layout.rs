@@ -17,6 +17,7 @@ pub(super) struct PlacedChunk {
 }
 
 /// The chunks of a file in order, read page by page when there are many. Ends after the first error.
+#[derive(Clone)]
 pub(super) struct Layout {
     reader: Arc<Reader>,
     chunks: std::vec::IntoIter<Address>,

@@ -63,7 +63,7 @@ impl Group {
     }
 }
 
-const WITHOUT_CONTENT: &str = "it is another name of a file whose content cannot be restored";
+pub(super) const WITHOUT_CONTENT: &str = "it is another name of a file whose content cannot be restored";
 
 /// The first name of a group in this restore.
 struct First {
@@ -78,12 +78,12 @@ struct First {
     left: u64,
 }
 
-/// What to do with a further name.
-pub(super) enum Further {
-    /// It is a name of that file already.
-    Linked,
-    /// Make it one.
-    Missing,
+/// Why a further name was not made.
+pub(super) enum NotLinked {
+    /// The file's content cannot be restored.
+    WithoutContent,
+    /// This machine does not link here.
+    Refused(TargetError),
 }
 
 /// All groups whose names have not all been met.
@@ -130,36 +130,33 @@ impl Links {
         *self.kept.entry(identity).or_insert(key) == key
     }
 
-    /// Whether a thing that was found is the group's file already.
-    pub(super) fn compare(&self, key: Key, found: (u64, u64)) -> Further {
-        match self.groups.get(&key).and_then(|first| first.identity) {
-            Some(identity) if identity == found => Further::Linked,
-            _ => Further::Missing,
-        }
+    /// Whether what was found is a name of the group's file already.
+    pub(super) fn is_linked(&self, key: Key, found: (u64, u64)) -> bool {
+        self.groups.get(&key).is_some_and(|first| first.identity == Some(found))
     }
 
-    /// One more name was met. `place` makes it: it gets the folder and the name of the first one, or nothing when
-    /// that name is there already. The error says why the name is not there now.
+    /// One more name was met; makes it unless it is there.
     pub(super) fn further(
         &mut self,
         key: Key,
-        top: &Arc<TargetFolder>,
+        top: Option<&Arc<TargetFolder>>,
         folder: &Arc<Folder>,
         name: &[u8],
         is_there: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotLinked> {
         let Some(first) = self.groups.get_mut(&key) else { return Ok(()) };
         first.left = first.left.saturating_sub(1);
         let mut fate = first.group.fate.lock().unwrap_or_else(PoisonError::into_inner);
         if fate.outcome == Outcome::Failed {
-            return Err(WITHOUT_CONTENT.to_owned());
+            return Err(NotLinked::WithoutContent);
         }
-        if !is_there && let Some(place) = &folder.place {
-            let made = first.open(top).and_then(|from| from.hard_link(&first.name, place, name));
-            made.map_err(|error| describe(&error))?;
-        }
-        if fate.outcome == Outcome::Pending && !is_there {
-            fate.names.push((folder.clone(), name.to_vec()));
+        let dry_run = folder.session.request.dry_run;
+        if let (Some(place), Some(top), false) = (&folder.place, top, is_there || dry_run) {
+            let linked = first.open(top).and_then(|from| from.hard_link(&first.name, place, name));
+            linked.map_err(NotLinked::Refused)?;
+            if fate.outcome == Outcome::Pending {
+                fate.names.push((folder.clone(), name.to_vec()));
+            }
         }
         drop(fate);
         if first.left == 0 {

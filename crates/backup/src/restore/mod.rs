@@ -40,6 +40,7 @@ mod links;
 mod metadata;
 mod plan;
 mod session;
+mod things;
 mod verify;
 mod window;
 mod work;

@@ -1,7 +1,6 @@
 //! What all parts of one restore share: the request, the counters, the problems, and the reason to stop.
 
 use std::collections::HashSet;
-use std::error::Error as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -14,9 +14,9 @@ use vault::pack::PackKind;
 use crate::{Error, Vault};
 
 /// Chunks of at least this many bytes have a segment of their own.
-const OWN_SEGMENT: usize = 128 << 10;
+const OWN_SEGMENT: usize = 512 << 10;
 /// Smaller ones are collected in runs of about this many bytes.
-const RUN_FULL: usize = 512 << 10;
+const RUN_FULL: usize = 1 << 20;
 /// A pack has no more chunks than this, so that its directory fits one sealed part.
 const CHUNKS_MAX: usize = 200_000;
 

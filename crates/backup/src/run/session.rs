@@ -216,12 +216,12 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 /// nothing about it to whoever has no key.
 fn system_id(vault: &Vault) -> SystemId {
     let machine = std::fs::read("/etc/machine-id").or_else(|_| std::fs::read("/var/lib/dbus/machine-id"));
-    let mut identity = b"system ".to_vec();
+    let mut identity = Vec::new();
     match machine {
         Ok(id) if !id.trim_ascii().is_empty() => identity.extend_from_slice(id.trim_ascii()),
         _ => identity.extend_from_slice(files::machine::host_name().as_bytes()),
     }
-    SystemId::new(*vault.keyring().identifier().identify(&identity).bytes())
+    SystemId::new(*vault.keyring().system_identifier().identify(&identity).bytes())
 }
 
 /// The moment, by the machine's clock.

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::apply::{ApplyOptions, Current, MetadataProblem, apply};
 use super::{TargetError, TargetFile, remove};
-use crate::platform::{self, Handle, Place};
-use crate::source::{join, path_from};
+use crate::platform::{self, Handle, Place, path_from};
+use crate::source::join;
 use crate::stat::{Details, Kind, Stat};
 
 /// An open folder of the target.

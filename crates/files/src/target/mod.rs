@@ -15,9 +15,7 @@ mod file;
 mod folder;
 mod remove;
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,11 +99,7 @@ impl Target {
     pub fn open(path: &Path, create: bool) -> Result<Target, TargetError> {
         let system = |action| move |source| TargetError::System { action, path: path.to_owned(), source };
         if create {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(system("make the target folder"))?;
+            platform::make_folders_by_path(path).map_err(system("make the target folder"))?;
         }
         platform::raise_open_file_limit();
         let handle = platform::open_folder_by_path(path).map_err(system("open the target folder"))?;

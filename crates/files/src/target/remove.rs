@@ -3,9 +3,8 @@
 use std::io;
 
 use super::{TargetError, TargetFolder};
-use crate::platform::{self, Handle};
+use crate::platform::{self, Handle, path_from};
 use crate::source::join;
-use crate::source::path_from;
 
 /// A folder that is being emptied.
 struct Level {

@@ -200,7 +200,7 @@ impl Iterator for Walk {
                     }
                 }
                 Some(Scanned::Problem { name, error }) => {
-                    let path = level.folder.path().join(crate::source::path_from(name));
+                    let path = level.folder.path().join(platform::path_from(name));
                     return Some(Step::Problem { path, error });
                 }
                 None => match level.rest.take() {

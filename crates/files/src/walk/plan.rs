@@ -1,7 +1,6 @@
 //! What was asked for, as a tree: the roots and the ancestors on the way to them.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +51,7 @@ pub(crate) fn plan(roots: &[PathBuf]) -> Result<Arc<Plan>, WalkError> {
         let mut place = &mut top;
         for component in found.components() {
             if let Component::Normal(name) = component {
-                place = place.children.entry(name.as_bytes().to_vec()).or_default();
+                place = place.children.entry(name.as_encoded_bytes().to_vec()).or_default();
             }
         }
         place.root = true;
@@ -62,7 +61,7 @@ pub(crate) fn plan(roots: &[PathBuf]) -> Result<Arc<Plan>, WalkError> {
 
 /// The absolute path of a root without symlinks above its last component.
 fn resolve(root: &Path) -> std::io::Result<PathBuf> {
-    let written = root.as_os_str().as_bytes();
+    let written = root.as_os_str().as_encoded_bytes();
     let follow = written.ends_with(b"/") || written.ends_with(b"/.");
     match root.file_name() {
         Some(name) if !follow => {

@@ -31,7 +31,7 @@ impl Mount {
         let place = self.folder.display();
         output.say(&format!("Showing the snapshots in {place}; interrupt or unmount it to end."));
         output.event(&json!({ "type": "mounted", "folder": place.to_string() }));
-        mount(&vault, &self.folder, snapshots, shown.progress())?;
+        mount(&vault, &self.folder, &snapshots, shown.progress())?;
         Ok(exit::DONE)
     }
 }

@@ -9,7 +9,10 @@ mod read;
 mod write;
 mod xattr;
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
@@ -23,6 +26,11 @@ pub(crate) use xattr::*;
 
 /// An open file or folder; closes itself.
 pub(crate) type Handle = OwnedFd;
+
+/// A path from its bytes, for people and error messages.
+pub(crate) fn path_from(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
+}
 
 /// The kernel's numbers in our words.
 fn stat_from(raw: &rustix::fs::Stat) -> Stat {

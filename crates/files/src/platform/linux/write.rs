@@ -1,8 +1,10 @@
 //! Making things and setting their metadata.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{
@@ -12,6 +14,11 @@ use rustix::io::Errno;
 
 use super::{Handle, read::uninterrupted};
 use crate::stat::{Kind, Stat, Timestamp};
+
+/// Makes a folder and its missing parents, by a path from outside a snapshot, for the owner only.
+pub(crate) fn make_folders_by_path(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// Opens a folder by a path from outside a snapshot: symlinks on the way are the user's own.
 pub(crate) fn open_folder_by_path(path: &Path) -> io::Result<Handle> {

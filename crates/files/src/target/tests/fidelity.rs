@@ -223,3 +223,34 @@ fn an_existing_file_is_rewritten_in_place() {
     assert_eq!(file.read_at(9, &mut buffer).unwrap(), 4);
     assert_eq!(&buffer, b"xnew");
 }
+
+#[test]
+fn on_a_simple_file_system_holes_become_zeros_and_attributes_a_problem() {
+    assert!(crate::machine::is_root(), "mounting needs root; run these tests as root");
+    let folder = tempfile::tempdir().unwrap();
+    run("mount", &[&"-t", &"ramfs", &"ramfs", &folder.path()]);
+    let check = || {
+        let root = open(folder.path()).root();
+        let file = root.create_file(b"file").unwrap();
+        file.write_at(0, &vec![b'x'; 300_000]).unwrap();
+        // Beyond the end, the file does not grow.
+        file.punch_hole(1000..400_000).unwrap();
+        let mut expected = vec![b'x'; 1000];
+        expected.resize(300_000, 0);
+        assert!(fs::read(folder.path().join("file")).unwrap() == expected);
+        let data: u64 = file.data_ranges(300_000).unwrap().iter().map(|range| range.end - range.start).sum();
+        assert_eq!(data, 300_000, "without holes, all is data");
+
+        let note = (b"user.note".to_vec(), b"x".to_vec());
+        let details = Details { xattrs: vec![note], ..Details::default() };
+        let stat = Stat { mode: 0o640, ..Stat::default() };
+        let problems = file.apply(&stat, &details, &STRICT);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].attribute, Attribute::Xattr(b"user.note".to_vec()));
+        assert_eq!(mode(&folder.path().join("file")), 0o640);
+        assert_eq!(root.details(b"file").unwrap(), Details::default());
+    };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    run("umount", &[&folder.path()]);
+    result.unwrap();
+}
