@@ -129,7 +129,13 @@ pub fn assert_same(expected: &BTreeMap<PathBuf, Facts>, found: &BTreeMap<PathBuf
             Some(_) => {}
         }
     }
-    differences.extend(found.keys().filter(|path| !expected.contains_key(*path)).map(|p| format!("{p:?} is extra")));
+    differences
+        .extend(found.keys().filter(|path| !expected.contains_key(*path)).map(|p| format!("{p:?} is extra")));
     let shown = differences.len().min(10);
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences[..shown].join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..shown].join("\n")
+    );
 }

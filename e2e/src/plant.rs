@@ -70,7 +70,17 @@ fn names(top: &Path) {
     fs::create_dir(&folder).unwrap();
     let long = vec![b'x'; 255];
     let every: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
-    for name in [&b"new\nline"[..], b"not UTF-8 \xff\xfe", b"-dash", b" ", b"...", b"a\\b", b"caf\xc3\xa9", &long, &every] {
+    for name in [
+        &b"new\nline"[..],
+        b"not UTF-8 \xff\xfe",
+        b"-dash",
+        b" ",
+        b"...",
+        b"a\\b",
+        b"caf\xc3\xa9",
+        &long,
+        &every,
+    ] {
         fs::write(folder.join(OsStr::from_bytes(&name[..name.len().min(255)])), name).unwrap();
     }
 }

@@ -19,10 +19,11 @@ fn program() -> &'static Path {
             .expect("cargo runs");
         assert!(output.status.success(), "the program does not build");
         let text = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
-        let found = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-            let is_program = message["target"]["name"] == "strongroom";
-            message["executable"].as_str().filter(|_| is_program).map(PathBuf::from)
-        });
+        let found =
+            text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
+                let is_program = message["target"]["name"] == "strongroom";
+                message["executable"].as_str().filter(|_| is_program).map(PathBuf::from)
+            });
         found.expect("cargo names the program it built")
     })
 }

@@ -1,5 +1,6 @@
 //! The damage matrix: each kind of object × delete, truncate, flip, swap × check, restore, back up again. Nothing
 //! panics, nothing that is whole is lost, what is lost is named, and the next backup puts right what it can.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,8 +40,8 @@ fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     out
 }
 
-/// Harms one object of the kind; `false` when there are not two to swap.
-fn harm(world: &World, kind: &str, which: usize, harm: Harm) -> bool {
+/// Harms one object of the kind (two, to swap them); the size of the smallest harmed, or `None` when there are not two.
+fn harm(world: &World, kind: &str, which: usize, harm: Harm) -> Option<u64> {
     let objects = world.objects(kind);
     let object = world.vault().join(&objects[which % objects.len()].0);
     let bytes = fs::read(&object).unwrap();
@@ -48,21 +49,22 @@ fn harm(world: &World, kind: &str, which: usize, harm: Harm) -> bool {
         Harm::Delete => fs::remove_file(&object).unwrap(),
         Harm::Truncate => fs::write(&object, &bytes[..bytes.len() * 2 / 3]).unwrap(),
         Harm::Flip => {
-            let mut bytes = bytes;
+            let mut bytes = bytes.clone();
             let at = bytes.len() / 2;
             bytes[at] ^= 0x20;
             fs::write(&object, bytes).unwrap();
         }
         Harm::Swap => {
             if objects.len() < 2 {
-                return false;
+                return None;
             }
             let other = world.vault().join(&objects[(which + 1) % objects.len()].0);
             fs::write(&object, fs::read(&other).unwrap()).unwrap();
-            fs::write(&other, bytes).unwrap();
+            fs::write(&other, &bytes).unwrap();
+            return Some((bytes.len() as u64).min(object.metadata().unwrap().len()));
         }
     }
-    true
+    Some(objects[which % objects.len()].1)
 }
 
 /// A world with two snapshots and one more key slot.
@@ -98,7 +100,10 @@ fn restore_all(world: &World, from: &World, case: &str) -> (i32, usize) {
     if outcome.code == 0 {
         assert_eq!(found.len(), expected.len(), "{case}: success means everything");
     } else {
-        assert!(outcome.stderr.contains("error") || outcome.stderr.contains("problem"), "{case}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("error") || outcome.stderr.contains("problem"),
+            "{case}: {outcome:?}"
+        );
     }
     (outcome.code, found.len())
 }
@@ -112,9 +117,7 @@ fn every_harm_to_every_kind_of_object_is_named_and_loses_no_more_than_it_must() 
             for which in [0, count / 2] {
                 let case = format!("{what:?} of {kind} {which} of {count}");
                 let world = copy(&original);
-                if !harm(&world, kind, which, what) {
-                    continue;
-                }
+                let Some(smallest) = harm(&world, kind, which, what) else { continue };
                 let check = world.run(["check", "--read-data"]);
                 assert!(!check.stderr.contains("panicked"), "{case}: {check:?}");
                 let harmless = kind == "keys/";
@@ -125,7 +128,8 @@ fn every_harm_to_every_kind_of_object_is_named_and_loses_no_more_than_it_must() 
                 match kind {
                     // The index is a help for backups; a restore does without.
                     "index/" => assert_eq!(code, 0, "{case}"),
-                    "packs/" => assert!(code == 0 || restored > 0 || which == 0, "{case}: nothing came back"),
+                    // Without the pack of its trees, a small one, there is nothing to go by.
+                    "packs/" => assert!(restored > 0 || smallest < 1 << 20, "{case}: nothing came back"),
                     _ => {}
                 }
                 let again = world.run(["backup", "--force-read", &original.text("source"), "--tag", "again"]);

@@ -1,4 +1,5 @@
 //! Kill, interrupt, fill and take away: nothing committed is harmed, and the same command goes on from there.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -44,7 +45,9 @@ fn killed_at_any_moment_the_vault_is_whole_and_the_next_run_reuses_what_was_stor
         child.wait().unwrap();
         world.run(["check", "--read-data"]).expect(0);
         let part = format!("latest:{}", world.text("early"));
-        world.run(["restore", "--path", &world.text("early"), &part, "--target", &world.text("back")]).expect(0);
+        world
+            .run(["restore", "--path", &world.text("early"), &part, "--target", &world.text("back")])
+            .expect(0);
         assert_eq!(fs::read_to_string(world.path("back/file")).unwrap(), "committed before");
         fs::remove_dir_all(world.path("back")).unwrap();
     }
@@ -53,7 +56,7 @@ fn killed_at_any_moment_the_vault_is_whole_and_the_next_run_reuses_what_was_stor
     world.run(["backup", &world.text("source")]).expect(0);
     let after: u64 = world.objects("packs/").iter().map(|(_, size)| size).sum();
     // 192 MiB of noise: a pack or two that were not noted in time may be there twice.
-    assert!(after < (192 << 20) + (3 * 3 * 18 << 20), "{stored} before, {after} after");
+    assert!(after < (192 << 20) + ((3 * 3 * 18) << 20), "{stored} before, {after} after");
     world.run(["check", "--read-data"]).expect(0);
 }
 
@@ -79,7 +82,10 @@ fn a_full_vault_fails_in_words_and_harms_nothing() {
     let mount = world.path("small");
     fs::create_dir(&mount).unwrap();
     let place = mount.as_os_str();
-    tool("mount", &["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), "size=60m".as_ref(), "none".as_ref(), place]);
+    tool(
+        "mount",
+        &["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), "size=60m".as_ref(), "none".as_ref(), place],
+    );
     let vault = world.text("small/vault");
     world.run(["--vault", &vault, "init"]).expect(0);
     fs::create_dir(world.path("early")).unwrap();

@@ -118,7 +118,10 @@ mod tests {
         Address { pack: PackId::default(), segment, offset: 0, length }
     }
 
-    fn told(map: &FileMap, from: u64) -> Vec<(u64, u64, Option<(u32, u32)>)> {
+    /// Start, end, and for data the segment and offset it comes from.
+    type Told = (u64, u64, Option<(u32, u32)>);
+
+    fn told(map: &FileMap, from: u64) -> Vec<Told> {
         let chunk = |piece: &Piece| piece.chunk.map(|(chunk, skip)| (chunk.segment, skip));
         map.pieces(from).map(|piece| (piece.offset, piece.length, chunk(&piece))).collect()
     }

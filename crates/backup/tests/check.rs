@@ -1,4 +1,5 @@
 //! Checks of whole vaults and of vaults damaged in every way.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

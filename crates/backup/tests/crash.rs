@@ -1,6 +1,7 @@
 //! Every crash point: a real run is recorded, and for each of its store calls the store is built as a crash right
 //! after that call would leave it. There the vault opens, every snapshot that is there reads back whole, and the
 //! next backup succeeds and stores nothing twice that the store had.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

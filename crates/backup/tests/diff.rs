@@ -1,4 +1,5 @@
 //! What differs between snapshots, and finding files in them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -131,29 +132,29 @@ fn two_folders_of_one_snapshot_can_be_compared() {
 fn what_did_not_change_is_not_read() {
     let (source, cache) = source();
     let top = source.path();
-    for folder in 0..400 {
-        let folder = top.join(format!("folder-{folder:03}"));
-        std::fs::create_dir(&folder).unwrap();
-        for file in 0..40u64 {
-            // Owners of their own would do too; long random names keep the directories large.
-            let name: String = noise(file, 60).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-            std::fs::write(folder.join(name), "x").unwrap();
+    // Long targets of links make large directories quickly.
+    for folder in 0..100u64 {
+        let folder_path = top.join(format!("folder-{folder:03}"));
+        std::fs::create_dir(&folder_path).unwrap();
+        for link in 0..40 {
+            let target: String =
+                noise(folder * 40 + link, 3900).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+            symlink(target, folder_path.join(format!("link-{link}"))).unwrap();
         }
     }
     let store = Arc::new(Recorded::new(Arc::new(MemoryStore::new())));
     let vault = create(store.clone(), cache.path());
     run(&vault, top);
-    std::fs::write(top.join("folder-200/new"), "new").unwrap();
+    std::fs::write(top.join("folder-050/new"), "new").unwrap();
     run(&vault, top);
     let list = SnapshotList::load(&vault).unwrap();
     store.forget_calls();
     let parts = [0, 1].map(|which: usize| part(&list.snapshots[which], Path::new("/")));
     let (told, _) = changes(&vault, &parts[0], &parts[1], top);
-    assert!(told.contains(&(ChangeKind::Added, "folder-200/new".to_owned())), "{told:?}");
+    assert!(told.contains(&(ChangeKind::Added, "folder-050/new".to_owned())), "{told:?}");
     let segments = store.count(Operation::GetRange, "packs/");
     let all = stats(&vault, &Progress::new()).unwrap().trees.segments;
-    assert!((segments as u64) < all, "{segments} of {all} segments of directories were read");
-    assert!(segments <= 12, "{segments}");
+    assert!(all > 10 && segments <= 4, "{segments} of {all} segments of directories were read");
 }
 
 #[test]

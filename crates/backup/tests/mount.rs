@@ -1,6 +1,7 @@
 //! A vault mounted as a file system and read through the kernel.
 //!
 //! These need `/dev/fuse`; as an ordinary user also `fusermount3`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

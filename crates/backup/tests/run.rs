@@ -1,4 +1,5 @@
 //! Backup runs against a store in memory, read back by the reader.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

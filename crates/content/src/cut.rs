@@ -116,8 +116,10 @@ impl Cutter {
         let window = position.checked_sub(WINDOW).and_then(|start| data.get(start..position))?;
         let hash = blake3::keyed_hash(self.key.expose(), window);
         let (value, rest) = hash.as_bytes().split_first_chunk::<8>()?;
-        let further = u64::from_le_bytes(*rest.first_chunk::<8>()?) % u64::from(self.sizes.average / 16).max(1);
-        let below = if position < self.sizes.average as usize { self.before_average } else { self.after_average };
+        let further =
+            u64::from_le_bytes(*rest.first_chunk::<8>()?) % u64::from(self.sizes.average / 16).max(1);
+        let below =
+            if position < self.sizes.average as usize { self.before_average } else { self.after_average };
         (u64::from_le_bytes(*value) < below).then_some(further as usize)
     }
 
@@ -131,7 +133,10 @@ impl Cutter {
 /// Advances `hash` over `bytes` up to and including the first candidate; how many bytes that took.
 ///
 /// Two bytes a step: the second hash does not wait for the first, which alone bounds the speed.
-#[expect(clippy::indexing_slicing, reason = "a byte always indexes a table of 256; the check would cost a third")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a byte always indexes a table of 256; the check would cost a third"
+)]
 #[inline]
 fn next_candidate(tables: &[[u64; 256]; 2], hash: &mut u64, bytes: &[u8]) -> Option<usize> {
     let [table, shifted] = tables;

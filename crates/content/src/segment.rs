@@ -81,7 +81,13 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     /// Makes a sealer for this choice of compression.
     pub fn new(compression: Compression) -> Self {
-        Self { compressor: CCtx::create(), opener: Opener::new(), compression, configured: None, scratch: Vec::new() }
+        Self {
+            compressor: CCtx::create(),
+            opener: Opener::new(),
+            compression,
+            configured: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Seals `raw` as part `number` under `key`, then opens, decompresses and compares it: what is returned is known
@@ -127,7 +133,8 @@ impl Sealer {
             return Ok(());
         }
         // Zero leaves a parameter to the level.
-        let (window, hash, chain, shortest) = if effort.small_tables { (20, 15, 14, 5) } else { (0, 0, 0, 0) };
+        let (window, hash, chain, shortest) =
+            if effort.small_tables { (20, 15, 14, 5) } else { (0, 0, 0, 0) };
         for parameter in [
             CParameter::CompressionLevel(effort.level),
             CParameter::WindowLog(window),

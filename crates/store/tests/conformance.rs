@@ -1,4 +1,5 @@
 //! Every store and every wrapper keeps the contract.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! This file has its own `main`: started by cargo it is the test; started by itself with a folder as its argument
 //! it is the writer that gets killed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

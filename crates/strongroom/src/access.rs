@@ -29,7 +29,8 @@ pub fn location(global: &Global) -> Result<String, Failure> {
         return Ok(vault.clone());
     }
     let folder = settings::default_vault();
-    let folder = folder.ok_or_else(|| Failure::usage("no vault is named", "give one with --vault or STRONGROOM_VAULT"))?;
+    let folder = folder
+        .ok_or_else(|| Failure::usage("no vault is named", "give one with --vault or STRONGROOM_VAULT"))?;
     Ok(folder.display().to_string())
 }
 
@@ -42,7 +43,9 @@ pub fn open_store(location: &str, limits: Limits) -> Result<Arc<dyn Store>, Fail
         _ => Failure::from(backup::Error::from(error)),
     })?;
     Ok(match limits.upload {
-        Some(bytes) => Arc::new(store::Limited::new(store, store::Rates { upload: Some(bytes), download: None })),
+        Some(bytes) => {
+            Arc::new(store::Limited::new(store, store::Rates { upload: Some(bytes), download: None }))
+        }
         None => store,
     })
 }
@@ -115,7 +118,8 @@ pub fn read_secret(path: &Path) -> Result<SecretText, Failure> {
 }
 
 fn from_command(command: &str) -> Result<SecretText, Failure> {
-    let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output =
+        Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| Failure::file(Path::new("sh"), "run", error))?;
     let bytes = Zeroizing::new(output.stdout);
     if !output.status.success() {
@@ -145,7 +149,10 @@ fn prompt(ask: Ask) -> Result<Credential, Failure> {
     };
     let text = ask_for(if ask == Ask::Twice { "New passphrase: " } else { "Passphrase: " })?;
     if text.is_empty() {
-        return Err(Failure::plain("an empty passphrase protects nothing".into(), "type at least a few words"));
+        return Err(Failure::plain(
+            "an empty passphrase protects nothing".into(),
+            "type at least a few words",
+        ));
     }
     if ask == Ask::Twice {
         let again = Zeroizing::new(ask_for("Once more: ")?);

@@ -26,7 +26,13 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Where the vault is: a folder, or file:///PATH
-    #[arg(long, global = true, value_name = "URL|PATH", env = "STRONGROOM_VAULT", help_heading = "Vault and key")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL|PATH",
+        env = "STRONGROOM_VAULT",
+        help_heading = "Vault and key"
+    )]
     pub vault: Option<String>,
     /// Read the passphrase, recovery code or key from the first line of this file
     #[arg(long, global = true, value_name = "FILE", help_heading = "Vault and key")]

@@ -133,7 +133,7 @@ impl Failure {
     }
 
     /// A file could not be used.
-    pub fn file(path: &Path, action: &str, error: std::io::Error) -> Self {
+    pub fn file(path: &Path, action: &str, error: impl std::fmt::Display) -> Self {
         let message = format!("{} cannot be {action}", self::path(path.as_os_str().as_bytes()));
         Self { code: exit::FAILED, message, causes: vec![error.to_string()], hint: None }
     }

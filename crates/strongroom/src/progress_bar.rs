@@ -59,7 +59,9 @@ impl Shown {
         let thread = (draw || output.json).then(|| {
             let (progress, ended) = (progress.clone(), ended.clone());
             let json = output.json;
-            thread::spawn(move || if json { send_events(&progress, &ended) } else { draw_bar(&progress, &ended) })
+            thread::spawn(
+                move || if json { send_events(&progress, &ended) } else { draw_bar(&progress, &ended) },
+            )
         });
         Self { progress, ended, thread }
     }
@@ -119,7 +121,8 @@ fn describe(progress: &Progress, elapsed: Duration) -> String {
 
 /// How long it may still take, if the total is known.
 fn rest(progress: &Progress, elapsed: Duration) -> Option<Duration> {
-    let (done, total) = (progress.bytes() + progress.files() * 4096, progress.bytes_total() + progress.files_total() * 4096);
+    let (done, total) =
+        (progress.bytes() + progress.files() * 4096, progress.bytes_total() + progress.files_total() * 4096);
     if progress.bytes_total() == 0 || done == 0 || elapsed < Duration::from_secs(2) {
         return None;
     }

@@ -12,7 +12,8 @@ use crate::output::Failure;
 
 /// The folder under which each vault has its cache.
 pub fn cache(global: &Global) -> Result<PathBuf, Failure> {
-    let folder = global.cache.clone().or_else(|| files::machine::cache_folder().map(|dir| dir.join("strongroom")));
+    let folder =
+        global.cache.clone().or_else(|| files::machine::cache_folder().map(|dir| dir.join("strongroom")));
     folder.ok_or_else(|| Failure::usage("there is no home folder for a cache", "give one with --cache"))
 }
 

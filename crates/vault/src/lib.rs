@@ -5,7 +5,7 @@
 //! can count, verify, copy and collect what it keeps without being able to read it.
 //!
 //! The byte layouts are specified in `docs/format.md`; each module here opens with the part it implements.
-#![warn(clippy::indexing_slicing)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod check;
 pub mod damage;

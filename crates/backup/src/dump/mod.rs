@@ -50,7 +50,7 @@ pub fn dump_file(
     pipe(output, progress, |stream| {
         let mut report = DumpReport { entries: 1, ..DumpReport::default() };
         let map = FileMap::new(reader, file)?;
-        content(reader, &map, stream)?;
+        content(reader, &map, stream, &mut Err)?;
         report.bytes = stream.sent();
         Ok(report)
     })
@@ -165,15 +165,21 @@ impl Stream<'_> {
     }
 }
 
-/// Sends a file's content.
-fn content(reader: &Reader, map: &FileMap, stream: &mut Stream<'_>) -> Result<(), Error> {
+/// Sends a file's content. For a piece that cannot be read, `lost` decides: an error ends it, otherwise zeros stand
+/// for the piece.
+fn content(
+    reader: &Reader,
+    map: &FileMap,
+    stream: &mut Stream<'_>,
+    lost: &mut dyn FnMut(Error) -> Result<(), Error>,
+) -> Result<(), Error> {
     for piece in map.pieces(0) {
-        match piece.chunk {
+        match piece.chunk.map(|(address, skip)| (reader.chunk(&address), skip as usize)) {
             None => stream.zeros(piece.length)?,
-            Some((address, skip)) => {
-                let bytes = reader.chunk(&address)?;
-                let start = skip as usize;
-                stream.bytes(bytes.slice(start..start + piece.length as usize))?;
+            Some((Ok(bytes), start)) => stream.bytes(bytes.slice(start..start + piece.length as usize))?,
+            Some((Err(error), _)) => {
+                lost(error)?;
+                stream.zeros(piece.length)?;
             }
         }
         stream.progress.add_bytes(piece.length);

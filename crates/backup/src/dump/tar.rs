@@ -49,7 +49,10 @@ pub(super) fn write(
             Ok(TreeStep::Leave { .. }) => {
                 folders.pop();
             }
-            Err(error) => archive.problem(folders.last().map_or(path, Vec::as_slice), error, progress)?,
+            Err(error) => {
+                let folder = folders.last().map_or(path, Vec::as_slice);
+                archive.unreadable(folder, chain(&survivable(error)?));
+            }
         }
     }
     archive.finish()
@@ -123,17 +126,27 @@ impl Archive<'_, '_> {
         self.stream.small(&bytes)
     }
 
-    /// A file's content. The header has said how long it is, so what cannot be read becomes zeros and a problem.
+    /// A file's content. The header has said how long it is, so zeros stand for what cannot be read, and one problem
+    /// tells of it.
     fn file(&mut self, path: &[u8], entry: &Entry, size: u64) -> Result<(), Error> {
         let before = self.stream.sent();
-        let outcome =
-            FileMap::new(self.reader, entry).and_then(|map| content(self.reader, &map, self.stream));
+        let mut first = None;
+        let mut lost = |error: Error| {
+            let error = survivable(error)?;
+            first.get_or_insert_with(|| chain(&error));
+            Ok(())
+        };
+        match FileMap::new(self.reader, entry) {
+            Ok(map) => content(self.reader, &map, self.stream, &mut lost)?,
+            Err(error) => lost(error)?,
+        }
         let sent = self.stream.sent() - before;
-        self.report.bytes += sent;
-        match outcome {
-            Ok(_) if sent == size => {}
-            Ok(_) => self.unreadable(path, "its chunks are shorter than it is".to_owned()),
-            Err(error) => self.problem(path, error, self.stream.progress)?,
+        if sent < size {
+            first.get_or_insert_with(|| "its chunks are shorter than it is".to_owned());
+        }
+        self.report.bytes += size;
+        if let Some(message) = first {
+            self.unreadable(path, message);
         }
         let padded = size.next_multiple_of(BLOCK as u64);
         self.stream.zeros(padded - sent.min(padded))?;
@@ -141,21 +154,8 @@ impl Archive<'_, '_> {
         Ok(())
     }
 
-    /// What cannot be read is a problem; what ends everything stays an error.
-    fn problem(&mut self, path: &[u8], error: Error, progress: &Progress) -> Result<(), Error> {
-        let ends = match &error {
-            Error::Store(error) => matches!(error.kind, store::Kind::Gone | store::Kind::Unavailable),
-            error => !matches!(error, Error::Vault(_) | Error::Content { .. }),
-        };
-        if ends {
-            return Err(error);
-        }
-        progress.add_problems(1);
-        self.unreadable(path, chain(&error));
-        Ok(())
-    }
-
     fn unreadable(&mut self, path: &[u8], message: String) {
+        self.stream.progress.add_problems(1);
         let path = path.to_vec();
         self.report.problems.push(Problem { kind: ProblemKind::Unreadable, path, message });
     }
@@ -164,6 +164,17 @@ impl Archive<'_, '_> {
         let end = self.written + 2 * BLOCK as u64;
         self.stream.zeros(end.next_multiple_of(RECORD) - self.written)?;
         Ok(self.report)
+    }
+}
+
+/// What is wrong with one object is survived; what ends everything stays an error.
+fn survivable(error: Error) -> Result<Error, Error> {
+    match &error {
+        Error::Store(cause) if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable) => {
+            Err(error)
+        }
+        Error::Store(_) | Error::Vault(_) | Error::Content { .. } => Ok(error),
+        _ => Err(error),
     }
 }
 

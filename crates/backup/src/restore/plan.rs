@@ -50,15 +50,15 @@ pub(super) struct Planner<'a> {
 /// Restores all that is at and below `start`, which stands at `path`.
 pub(super) fn run(session: &Arc<Session>, start: &Entry, path: &[u8]) -> Result<(), Error> {
     let top = open_target(session)?;
-    if let (Node::Directory { files, bytes, .. }, true) = (&start.node, session.request.selection.is_everything())
+    if let (Node::Directory { files, bytes, .. }, true) =
+        (&start.node, session.request.selection.is_everything())
     {
         session.progress.add_files_total(*files);
         session.progress.add_bytes_total(*bytes);
     }
     session.progress.set_stage("restoring");
     work::run(session, |windows| {
-        let mut planner =
-            Planner { session, top, levels: Vec::new(), links: Links::default(), windows };
+        let mut planner = Planner { session, top, levels: Vec::new(), links: Links::default(), windows };
         planner.walk(start, path)?;
         planner.windows.end()
     })
@@ -232,7 +232,8 @@ impl Planner<'_> {
             },
         };
         let fresh = place.as_ref().is_none_or(|place| place.fresh());
-        let keeps_its_own = parent.is_none() || session.request.overwrite == Overwrite::Never || !level.wanted;
+        let keeps_its_own =
+            parent.is_none() || session.request.overwrite == Overwrite::Never || !level.wanted;
         let entry = (fresh || !keeps_its_own).then_some(&level.entry);
         if parent.is_some() && (fresh || level.wanted) {
             session.counts.directories.fetch_add(1, Ordering::Relaxed);

@@ -147,7 +147,9 @@ impl Planner<'_> {
                 Node::Symlink { target } => place.symlink(name, target),
                 Node::Fifo => place.fifo(name),
                 Node::Socket => place.socket(name),
-                Node::CharDevice { .. } | Node::BlockDevice { .. } => place.device(name, &metadata::stat(entry)),
+                Node::CharDevice { .. } | Node::BlockDevice { .. } => {
+                    place.device(name, &metadata::stat(entry))
+                }
                 // Neither comes here.
                 Node::File { .. } | Node::Directory { .. } => Ok(()),
             })?;
@@ -263,7 +265,8 @@ enum Planned {
 
 /// Whether a file may be spread over several windows.
 fn is_large(entry: &Entry) -> bool {
-    matches!(&entry.node, Node::File { content: FileContent::Extents(_), .. }) || entry.size() > WINDOW_BYTES / 2
+    matches!(&entry.node, Node::File { content: FileContent::Extents(_), .. })
+        || entry.size() > WINDOW_BYTES / 2
 }
 
 /// Whether what was found is what it should be, but for metadata.

@@ -30,7 +30,7 @@ const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.
 const COMPARED_AT_ONCE: usize = 3;
 /// Ranges are no longer than this, in sealed bytes.
-const RANGE_MAX: u64 = 4 << 20;
+const RANGE_MAX: u64 = 2 << 20;
 /// Unwanted bytes between two segments that are fetched rather than asked for around them.
 const GAP_MAX: u64 = 64 << 10;
 /// One comparison takes about this many bytes, or this many files.

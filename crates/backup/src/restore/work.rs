@@ -144,9 +144,10 @@ impl Worker {
             }
             let outcome = match first.take().filter(|_| alone) {
                 Some(error) => Err(error),
-                None => {
-                    self.session.vault.wait(self.session.vault.store().get_range(name, segment.sealed.clone()))
-                }
+                None => self
+                    .session
+                    .vault
+                    .wait(self.session.vault.store().get_range(name, segment.sealed.clone())),
             };
             match missing_is_damage(outcome, name) {
                 Ok(sealed) => self.segment(segment, &sealed),

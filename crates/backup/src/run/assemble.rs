@@ -36,6 +36,9 @@ pub(super) struct Assembled {
 /// An index fragment that was written, and what is in it.
 pub(super) type NewFragment = (ObjectHash, Vec<PackChunks>);
 
+/// What the first name of a hard-linked file gave: content and extended attributes.
+type Linked = (Node, Vec<(Vec<u8>, Vec<u8>)>);
+
 /// A directory that is being filled.
 struct Frame {
     entry: Entry,
@@ -55,7 +58,7 @@ struct Assembler<'a> {
     to_pack: Sender<ToPack>,
     fragments: &'a Receiver<NewFragment>,
     frames: Vec<Frame>,
-    links: HashMap<FileKey, (Node, Vec<(Vec<u8>, Vec<u8>)>)>,
+    links: HashMap<FileKey, Linked>,
     results: Results,
     needs: HashMap<PackId, SegmentSet>,
     last_need: Option<(PackId, u32)>,
@@ -140,11 +143,11 @@ impl Assembler<'_> {
             PlanStep::Keep(entry) => {
                 self.statistics.files_unchanged += 1;
                 self.need_content(&entry)?;
-                self.add(entry)
+                self.add(&entry)
             }
             PlanStep::Ready { entry, changed } => {
                 self.count(changed);
-                self.add(entry)
+                self.add(&entry)
             }
             PlanStep::Read { entry, changed, link } => {
                 let results = results.ok_or(Error::Interrupted)?;
@@ -154,7 +157,7 @@ impl Assembler<'_> {
                 Some((node, xattrs)) => {
                     (entry.node, entry.xattrs) = (node.clone(), xattrs.clone());
                     self.count(changed);
-                    self.add(entry)
+                    self.add(&entry)
                 }
                 // Its first name could not be read, and that is noted.
                 None => Ok(()),
@@ -221,7 +224,7 @@ impl Assembler<'_> {
                     self.links.insert(key, (entry.node.clone(), entry.xattrs.clone()));
                 }
                 self.count(changed);
-                self.add(entry)
+                self.add(&entry)
             }
             Err(problem) => {
                 self.note(problem);
@@ -261,7 +264,7 @@ impl Assembler<'_> {
     }
 
     /// Adds an entry to the directory that is open.
-    fn add(&mut self, entry: Entry) -> Result<(), Error> {
+    fn add(&mut self, entry: &Entry) -> Result<(), Error> {
         let progress = self.session.progress;
         progress.add_files(1);
         let size = entry.size();
@@ -276,7 +279,7 @@ impl Assembler<'_> {
             frame.files += 1;
             frame.bytes += size;
         }
-        self.push(&entry)
+        self.push(entry)
     }
 
     fn push(&mut self, entry: &Entry) -> Result<(), Error> {

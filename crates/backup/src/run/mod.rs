@@ -91,7 +91,7 @@ pub fn back_up(
     progress.set_stage("preparing");
     let session = Session::begin(vault, request, progress)?;
     progress.set_stage("backing up");
-    let outcome = run_pipeline(&session, |session, jobs, portions| plan::run(session, jobs, portions))?;
+    let outcome = run_pipeline(&session, plan::run)?;
     commit::finish(&session, outcome, begun)
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of the pipelines share: cheap vaults, small trees, and reading a snapshot back by the reader alone.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

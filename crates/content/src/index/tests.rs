@@ -96,12 +96,9 @@ fn a_damaged_table_is_noticed() {
         std::fs::write(&path, &broken).unwrap();
         let index = Index::open(folder.path(), &listed).unwrap();
         for n in 0..50 {
-            match index.find(&id(n), |_| true) {
-                Ok(Some(address)) => assert_eq!(address.pack, PackId::new([1; 16])),
-                // A chunk that is not found is stored again: it costs bytes and loses nothing.
-                Ok(None) | Err(_) => {}
-            }
+            // A chunk that is not found is stored again: it costs bytes and loses nothing.
             if let Ok(Some(address)) = index.find(&id(n), |_| true) {
+                assert_eq!(address.pack, PackId::new([1; 16]));
                 assert_eq!((address.segment, address.offset), (n as u32 / 10, n as u32 % 10 * 100));
             }
         }

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use ::backup::{
-    BackupReport, BackupRequest, Compression, Credential, Vault, back_up, back_up_stream,
-};
+use ::backup::{BackupReport, BackupRequest, Compression, Credential, Vault, back_up, back_up_stream};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -111,7 +109,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a size such as 500M"))?;
     let bytes = value * factor as f64;
-    if bytes >= 1.0 && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err("the size is out of range".into()) }
+    if bytes >= 1.0 && bytes < u64::MAX as f64 {
+        Ok(bytes as u64)
+    } else {
+        Err("the size is out of range".into())
+    }
 }
 
 impl Backup {
@@ -120,7 +122,7 @@ impl Backup {
         let request = self.request(global)?;
         let shown = Shown::start(output);
         let report = match &self.stdin_from_command {
-            Some(name) => self.from_command(&vault, &request, name, &shown)?,
+            Some(name) => self.run_command(&vault, &request, name, &shown)?,
             None => back_up(&vault, &request, shown.progress())?,
         };
         drop(shown);
@@ -141,8 +143,12 @@ impl Backup {
             }
             // A key without its vault may be the last key to a vault that is only out of reach.
             if key_file.exists() {
-                let message = format!("there is a key in {} but no vault in {}", key_file.display(), folder.display());
-                return Err(Failure::plain(message, "bring the vault back, or move the key away to start anew"));
+                let message =
+                    format!("there is a key in {} but no vault in {}", key_file.display(), folder.display());
+                return Err(Failure::plain(
+                    message,
+                    "bring the vault back, or move the key away to start anew",
+                ));
             }
             let key = Credential::new_key_file();
             settings::write_key(&key_file, &key)?;
@@ -165,7 +171,8 @@ impl Backup {
         let mut options = Vec::new();
         let mut keep = |name: &str, value: String| options.push((name.to_owned(), value));
         let mut rules = files::Rules::builder();
-        let bad = |error: &files::RuleError| Failure::of(error, "see `strongroom backup --help` for patterns");
+        let bad =
+            |error: &files::RuleError| Failure::of(error, "see `strongroom backup --help` for patterns");
         for file in &self.exclude_from {
             rules.exclude_from(file).map_err(|error| bad(&error))?;
             keep("exclude-from", file.display().to_string());
@@ -205,7 +212,7 @@ impl Backup {
         })
     }
 
-    fn from_command(
+    fn run_command(
         &self,
         vault: &Arc<Vault>,
         request: &BackupRequest,
@@ -242,9 +249,9 @@ impl Backup {
 
 /// The vault and the cache, so that a backup does not take itself in.
 fn own_folders(global: &Global) -> Vec<(u64, u64)> {
-    let vault = access::location(global).ok().map(|location| {
-        PathBuf::from(location.strip_prefix("file://").unwrap_or(&location))
-    });
+    let vault = access::location(global)
+        .ok()
+        .map(|location| PathBuf::from(location.strip_prefix("file://").unwrap_or(&location)));
     let cache = settings::cache(global).ok();
     let folders = [vault, cache].into_iter().flatten();
     folders.filter_map(|folder| folder.metadata().ok()).map(|stat| (stat.dev(), stat.ino())).collect()

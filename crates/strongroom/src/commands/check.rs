@@ -23,8 +23,13 @@ pub struct Check {
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {
-    let value: f64 = text.trim_end_matches('%').parse().map_err(|_| format!("{text:?} is not a percentage"))?;
-    if value > 0.0 && value <= 100.0 { Ok(value) } else { Err("it must be more than 0 and at most 100".into()) }
+    let value: f64 =
+        text.trim_end_matches('%').parse().map_err(|_| format!("{text:?} is not a percentage"))?;
+    if value > 0.0 && value <= 100.0 {
+        Ok(value)
+    } else {
+        Err("it must be more than 0 and at most 100".into())
+    }
 }
 
 impl Check {

@@ -42,8 +42,11 @@ impl Diff {
                 ChangeKind::Metadata => ("U", "metadata"),
                 ChangeKind::Type => ("T", "type"),
             };
-            let is_directory =
-                change.after.as_ref().or(change.before.as_ref()).is_some_and(content::tree::Entry::is_directory);
+            let is_directory = change
+                .after
+                .as_ref()
+                .or(change.before.as_ref())
+                .is_some_and(content::tree::Entry::is_directory);
             let end = if is_directory { "/" } else { "" };
             output.line(&format!("{sign} {}{end}", output::path(&change.path)));
             let event = json!({

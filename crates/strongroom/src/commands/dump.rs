@@ -33,7 +33,10 @@ pub struct Dump {
 impl Dump {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
         if global.json && self.output.is_none() {
-            return Err(Failure::usage("--json and the dump cannot share standard output", "name a file with --output"));
+            return Err(Failure::usage(
+                "--json and the dump cannot share standard output",
+                "name a file with --output",
+            ));
         }
         let vault = access::open_vault(global)?;
         let argument = SnapshotArgument::parse(&self.snapshot);

@@ -54,21 +54,22 @@ impl Find {
             ..FindRequest::default()
         };
         let mut last = None;
-        let report = ::backup::find(&vault, &snapshots, &request, &Progress::new(), &mut |snapshot, path, entry| {
-            if output.json {
-                let event = output::with(ls::entry_event("found", entry), output::json_path(path));
-                output.event(&output::with(event, json!({ "snapshot": snapshot.id.to_string() })));
-                return Ok(());
-            }
-            if last != Some(snapshot.id) {
-                let time = output::local_time(snapshot.envelope.time.0);
-                output.line(&format!("Snapshot {} of {time}:", snapshot.id.short()));
-                last = Some(snapshot.id);
-            }
-            let text = if self.long { ls::long(path, entry) } else { output::path(path) };
-            output.line(&format!("  {text}"));
-            Ok(())
-        })?;
+        let report =
+            ::backup::find(&vault, &snapshots, &request, &Progress::new(), &mut |snapshot, path, entry| {
+                if output.json {
+                    let event = output::with(ls::entry_event("found", entry), output::json_path(path));
+                    output.event(&output::with(event, json!({ "snapshot": snapshot.id.to_string() })));
+                    return Ok(());
+                }
+                if last != Some(snapshot.id) {
+                    let time = output::local_time(snapshot.envelope.time.0);
+                    output.line(&format!("Snapshot {} of {time}:", snapshot.id.short()));
+                    last = Some(snapshot.id);
+                }
+                let text = if self.long { ls::long(path, entry) } else { output::path(path) };
+                output.line(&format!("  {text}"));
+                Ok(())
+            })?;
         report.problems.iter().for_each(|problem| output.problem(problem));
         if report.found == 0 {
             output.say(&format!("Nothing found in {}.", output::count(snapshots.len() as u64, "snapshot")));

@@ -52,5 +52,7 @@ fn write(folder: &Path, name: String, command: clap::Command) -> Result<(), Fail
     let path = folder.join(format!("{name}.1"));
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command.display_name(name)).render(&mut page);
-    rendered.and_then(|()| std::fs::write(&path, page)).map_err(|error| Failure::file(&path, "written", error))
+    rendered
+        .and_then(|()| std::fs::write(&path, page))
+        .map_err(|error| Failure::file(&path, "written", error))
 }

@@ -105,7 +105,9 @@ impl Key {
                 let credential = Credential::new_recovery_code();
                 let slot = vault.add_slot(&access::slot(credential.clone(), &recovery.label, false))?;
                 let code = credential.text();
-                output.event(&json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }));
+                output.event(
+                    &json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }),
+                );
                 output.line(&format!("Recovery code:  {}", code.expose()));
                 output.line("Write it down and keep it away from this machine. It is shown only this once.");
                 output.say("Codes made before still work; `strongroom key remove` takes them away.");
@@ -139,7 +141,11 @@ fn show(output: &Output, slot: &SlotInfo) {
         Some(damage) => output.line(&format!("{short}  damaged: {damage}")),
         None => {
             let time = output::local_time(slot.created);
-            output.line(&format!("{short}  {:13}  {time}  {}{mark}", kind(slot), output::path(slot.label.as_bytes())));
+            output.line(&format!(
+                "{short}  {:13}  {time}  {}{mark}",
+                kind(slot),
+                output::path(slot.label.as_bytes())
+            ));
         }
     }
 }

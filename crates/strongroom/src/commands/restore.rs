@@ -51,7 +51,13 @@ pub struct Restore {
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     snapshot: OsString,
     /// The folder to restore into, made when missing
-    #[arg(long, short, value_name = "DIR", required_unless_present = "in_place", conflicts_with = "in_place")]
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        required_unless_present = "in_place",
+        conflicts_with = "in_place"
+    )]
     target: Option<PathBuf>,
     /// Put everything back where it was
     #[arg(long)]

@@ -28,7 +28,10 @@ impl Snapshots {
         if snapshots.is_empty() {
             output.say("There are no snapshots yet; `strongroom backup PATH` makes one.");
         } else {
-            output.line(&format!("{:8}  {:25}  {:16}  {:>10}  {:>10}  paths", "id", "time", "host", "files", "size"));
+            output.line(&format!(
+                "{:8}  {:25}  {:16}  {:>10}  {:>10}  paths",
+                "id", "time", "host", "files", "size"
+            ));
         }
         for snapshot in &snapshots {
             self.show(output, snapshot);

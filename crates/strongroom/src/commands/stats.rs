@@ -28,7 +28,11 @@ impl Stats {
             time(found.oldest),
             time(found.newest)
         ));
-        output.line(&format!("Holding     {} in {}", output::size(found.bytes), output::count(found.files, "file")));
+        output.line(&format!(
+            "Holding     {} in {}",
+            output::size(found.bytes),
+            output::count(found.files, "file")
+        ));
         output.line(&format!(
             "Distinct    {} of data in {}, {} of trees",
             output::size(found.data.bytes_raw),
@@ -52,7 +56,10 @@ impl Stats {
         output.line(&format!("Key slots   {}", found.key_slots));
         let broken = found.snapshots_damaged + found.fragments_damaged;
         if broken > 0 {
-            output::note(&format!("warning: {} cannot be read; run `strongroom check`", output::count(broken, "object")));
+            output::note(&format!(
+                "warning: {} cannot be read; run `strongroom check`",
+                output::count(broken, "object")
+            ));
         }
         output.event(&json!({
             "type": "stats", "vault": vault.id().to_string(), "snapshots": found.snapshots,
