@@ -33,8 +33,8 @@ struct Sample {
 
 impl Sample {
     fn new() -> Self {
-        // Not in the folder for temporary files: its entries are in the snapshot too, and others change them.
-        let (source, cache) = (tempfile::tempdir_in("/var").unwrap(), tempfile::tempdir().unwrap());
+        // Folders above it are in the snapshot too; this one changes less often than the one for temporary files.
+        let (source, cache) = (tempfile::tempdir_in("/var/tmp").unwrap(), tempfile::tempdir().unwrap());
         plant(source.path());
         let store = Arc::new(MemoryStore::new());
         let vault = create(store.clone(), cache.path());

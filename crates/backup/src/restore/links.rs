@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use content::tree::Entry;
-use files::{TargetError, TargetFolder};
+use files::{Kind, TargetError, TargetFolder};
 
 use super::folder::Folder;
+use super::metadata;
 use super::session::describe;
 use crate::tree_walk::join;
 
-/// The file's identity in the snapshot: file system and inode.
-type Key = (u64, u64);
+/// The file's identity in the snapshot: file system and inode; and its kind, which honest snapshots do not need.
+type Key = (u64, u64, Kind);
 
 /// What becomes of a file with several names.
 #[derive(Default)]
@@ -96,7 +97,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn key(entry: &Entry) -> Option<Key> {
-        entry.is_hard_linked().then_some((entry.device, entry.inode))
+        entry.is_hard_linked().then_some((entry.device, entry.inode, metadata::kind(entry)))
     }
 
     pub(super) fn is_known(&self, key: Key) -> bool {
