@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use content::tree::Entry;
-use files::{Kind, TargetError, TargetFolder};
+use files::{TargetError, TargetFolder};
 
 use super::folder::Folder;
-use super::metadata;
 use super::session::describe;
 use crate::tree_walk::join;
 
-/// The file's identity in the snapshot: file system and inode; and its kind, which honest snapshots do not need.
-type Key = (u64, u64, Kind);
+/// The file's identity in the snapshot: file system and inode.
+type Key = (u64, u64);
 
 /// What becomes of a file with several names.
 #[derive(Default)]
@@ -97,7 +96,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn key(entry: &Entry) -> Option<Key> {
-        entry.is_hard_linked().then_some((entry.device, entry.inode, metadata::kind(entry)))
+        entry.is_hard_linked().then_some((entry.device, entry.inode))
     }
 
     pub(super) fn is_known(&self, key: Key) -> bool {
