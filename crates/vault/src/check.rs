@@ -15,6 +15,7 @@ mod chain;
 mod fetches;
 mod finding;
 mod holdings;
+mod listing;
 mod pack_reading;
 mod packs;
 mod snapshots;
@@ -22,7 +23,7 @@ mod snapshots;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use store::{Kind, ObjectInfo, Store, StoreError};
+use store::{Kind, Store, StoreError};
 
 pub use finding::{AFFECTS_MAX, FINDINGS_MAX, Finding, Findings, Severity};
 pub use holdings::{Held, Holdings};
@@ -38,6 +39,7 @@ use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::segments::SegmentSet;
 use crate::wire::Reader;
 use fetches::Fetches;
+use listing::Listing;
 
 /// Enough of a key slot for its public beginning: header, features, vault id.
 const SLOT_BEGINNING: u64 = 32;
@@ -413,56 +415,6 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         cause = source.source();
     }
     Ok(Finding::new(Severity::Damage, error.object, message, advice))
-}
-
-/// All objects of a vault by what their names say.
-#[derive(Debug, Default)]
-struct Listing {
-    keys: Vec<ObjectInfo>,
-    packs: Vec<ObjectInfo>,
-    fragments: Vec<ObjectInfo>,
-    damage_records: Vec<ObjectInfo>,
-    snapshots: Vec<ObjectInfo>,
-}
-
-impl Listing {
-    async fn take(store: &Arc<dyn Store>, findings: &mut Findings) -> Result<Self, VaultError> {
-        let mut listing = Self {
-            snapshots: store.list(name::SNAPSHOTS).await?,
-            fragments: store.list(name::INDEX).await?,
-            ..Self::default()
-        };
-        let is_hash_in = |object: &ObjectInfo, folder: &str| {
-            object.name.strip_prefix(folder).is_some_and(|name| ObjectHash::from_hex(name).is_some())
-        };
-        listing.snapshots.retain(|object| is_hash_in(object, name::SNAPSHOTS));
-        listing.fragments.retain(|object| is_hash_in(object, name::INDEX));
-        for object in store.list("").await? {
-            let is_pack = || {
-                ObjectHash::from_object_name(&object.name).is_some_and(|hash| hash.pack_name() == object.name)
-            };
-            let is_slot =
-                || object.name.strip_prefix(name::KEYS).is_some_and(|name| PackId::from_hex(name).is_some());
-            if is_pack() {
-                listing.packs.push(object);
-            } else if is_slot() {
-                listing.keys.push(object);
-            } else if is_hash_in(&object, name::DAMAGE) {
-                listing.damage_records.push(object);
-            } else if object.name != name::DESCRIPTOR
-                && !is_hash_in(&object, name::SNAPSHOTS)
-                && !is_hash_in(&object, name::INDEX)
-            {
-                findings.add(Finding::new(
-                    Severity::Note,
-                    object.name,
-                    "its name is none that a vault of this version has",
-                    "leave it if a newer version of the program put it there; otherwise it may be removed",
-                ));
-            }
-        }
-        Ok(listing)
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+//! What is in a vault's store.
+
+use std::sync::Arc;
+
+use store::{ObjectInfo, Store};
+
+use super::finding::{Finding, Findings, Severity};
+use crate::error::VaultError;
+use crate::name::{self, ObjectHash, PackId};
+
+/// All objects of a vault by what their names say.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub keys: Vec<ObjectInfo>,
+    pub packs: Vec<ObjectInfo>,
+    pub fragments: Vec<ObjectInfo>,
+    pub damage_records: Vec<ObjectInfo>,
+    pub snapshots: Vec<ObjectInfo>,
+}
+
+impl Listing {
+    /// Lists everything, in the order that the module above explains. Other names become notes.
+    pub(super) async fn take(store: &Arc<dyn Store>, findings: &mut Findings) -> Result<Self, VaultError> {
+        let mut listing = Self {
+            snapshots: store.list(name::SNAPSHOTS).await?,
+            fragments: store.list(name::INDEX).await?,
+            ..Self::default()
+        };
+        let is_hash_in = |object: &ObjectInfo, folder: &str| {
+            object.name.strip_prefix(folder).is_some_and(|name| ObjectHash::from_hex(name).is_some())
+        };
+        listing.snapshots.retain(|object| is_hash_in(object, name::SNAPSHOTS));
+        listing.fragments.retain(|object| is_hash_in(object, name::INDEX));
+        for object in store.list("").await? {
+            let is_pack = || {
+                ObjectHash::from_object_name(&object.name).is_some_and(|hash| hash.pack_name() == object.name)
+            };
+            let is_slot =
+                || object.name.strip_prefix(name::KEYS).is_some_and(|name| PackId::from_hex(name).is_some());
+            if is_pack() {
+                listing.packs.push(object);
+            } else if is_slot() {
+                listing.keys.push(object);
+            } else if is_hash_in(&object, name::DAMAGE) {
+                listing.damage_records.push(object);
+            } else if object.name != name::DESCRIPTOR
+                && !is_hash_in(&object, name::SNAPSHOTS)
+                && !is_hash_in(&object, name::INDEX)
+            {
+                findings.add(Finding::new(
+                    Severity::Note,
+                    object.name,
+                    "its name is none that a vault of this version has",
+                    "leave it if a newer version of the program put it there; otherwise it may be removed",
+                ));
+            }
+        }
+        Ok(listing)
+    }
+}
