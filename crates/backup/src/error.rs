@@ -161,3 +161,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// For work that goes on with the rest: what is wrong with one object is survived and given back; what ends everything
+/// stays an error.
+pub(crate) fn survivable(error: Error) -> Result<Error, Error> {
+    match &error {
+        Error::Store(cause) if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable) => {
+            Err(error)
+        }
+        Error::Store(_) | Error::Vault(_) | Error::Content { .. } => Ok(error),
+        _ => Err(error),
+    }
+}

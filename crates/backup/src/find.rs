@@ -7,7 +7,7 @@ use content::body::{Problem, ProblemKind};
 use content::tree::{Entry, Node, Time};
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::error::chain;
+use crate::error::{chain, survivable};
 use crate::{Error, Progress, Reader, Snapshot, TreeStep, Vault};
 
 /// How many opened bytes are kept.
@@ -82,13 +82,24 @@ fn search(
     report: &mut FindReport,
     each: &mut Found<'_>,
 ) -> Result<(), Error> {
-    let mut walk = reader.walk(reader.open(snapshot)?, b"/");
+    let mut problem = |path: &[u8], error: Error| {
+        let message = format!("in snapshot {}: {}", snapshot.id.short(), chain(&survivable(error)?));
+        progress.add_problems(1);
+        report.problems.push(Problem { kind: ProblemKind::Unreadable, path: path.to_vec(), message });
+        Ok::<(), Error>(())
+    };
+    let root = match reader.open(snapshot) {
+        Ok(root) => root,
+        Err(error) => return problem(b"/", error),
+    };
+    let mut walk = reader.walk(root, b"/");
     let mut levels: Vec<Level> = Vec::new();
+    let mut found = 0;
     while let Some(step) = walk.next() {
         progress.checkpoint()?;
         let mut meet = |path: &[u8], entry: &Entry, levels: &mut Vec<Level>| {
             if matcher.fits(path, entry) {
-                report.found += 1;
+                found += 1;
                 levels.iter_mut().for_each(|level| level.fruitful = true);
                 each(snapshot, path, entry)?;
             }
@@ -115,16 +126,13 @@ fn search(
                     fruitless.insert(level.key);
                 }
             }
-            Err(error @ (Error::Interrupted | Error::Store(_))) => return Err(error),
             Err(error) => {
                 levels.iter_mut().for_each(|level| level.fruitful = true);
-                progress.add_problems(1);
-                let message = format!("in snapshot {}: {}", snapshot.id.short(), chain(&error));
-                let path = levels.last().map(|level| level.path.clone()).unwrap_or_default();
-                report.problems.push(Problem { kind: ProblemKind::Unreadable, path, message });
+                problem(levels.last().map_or(b"/", |level| &level.path), error)?;
             }
         }
     }
+    report.found += found;
     Ok(())
 }
 

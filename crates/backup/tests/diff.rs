@@ -237,6 +237,37 @@ fn a_search_in_many_equal_snapshots_reads_directories_once() {
 }
 
 #[test]
+fn a_search_goes_on_after_what_cannot_be_read() {
+    let (source, cache) = source();
+    let top = source.path();
+    std::fs::create_dir(top.join("d")).unwrap();
+    std::fs::write(top.join("d/sought"), "x").unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let vault = create(store.clone(), cache.path());
+    run(&vault, top);
+    let first = latest(&vault);
+    // All of the second snapshot's directories are new.
+    std::fs::write(top.join("d/other"), "y").unwrap();
+    run(&vault, top);
+    let second = latest(&vault);
+    let object = first.envelope.needs.iter().find(|need| need.pack == first.body.root.pack).unwrap().object;
+    assert_ne!(first.body.root.pack, second.body.root.pack);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(store::Store::delete(store.as_ref(), &object.pack_name())).unwrap();
+    let vault = support::open(store, cache.path());
+    let request = FindRequest { patterns: vec!["sought".into()], ..FindRequest::default() };
+    let mut found = Vec::new();
+    let report = find(&vault, &[first, second.clone()], &request, &Progress::new(), &mut |snapshot, _, _| {
+        found.push(snapshot.id);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(found, [second.id]);
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert!(problem.message.contains(&object.pack_name()), "{}", problem.message);
+}
+
+#[test]
 fn numbers_of_a_vault() {
     let (source, cache) = source();
     plant(source.path());

@@ -216,7 +216,7 @@ impl Shared<'_> {
     fn lose_all(&self, object: ObjectHash, finding: Finding) {
         self.with_ledger(|ledger| {
             // What was found before without a key needs no second finding.
-            if ledger.findings.iter().any(|known| known.object == finding.object) {
+            if ledger.losses.iter().any(|loss| loss.object == object && loss.segments.is_none()) {
                 return None;
             }
             let held = self.holdings.get(object);

@@ -8,7 +8,7 @@ use content::tree::{Entry, Node};
 
 use super::header::{BLOCK, Header};
 use super::{DumpReport, Stream, content};
-use crate::error::chain;
+use crate::error::{chain, survivable};
 use crate::file_map::FileMap;
 use crate::{Error, Progress, Reader, TreeStep};
 
@@ -164,17 +164,6 @@ impl Archive<'_, '_> {
         let end = self.written + 2 * BLOCK as u64;
         self.stream.zeros(end.next_multiple_of(RECORD) - self.written)?;
         Ok(self.report)
-    }
-}
-
-/// What is wrong with one object is survived; what ends everything stays an error.
-fn survivable(error: Error) -> Result<Error, Error> {
-    match &error {
-        Error::Store(cause) if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable) => {
-            Err(error)
-        }
-        Error::Store(_) | Error::Vault(_) | Error::Content { .. } => Ok(error),
-        _ => Err(error),
     }
 }
 

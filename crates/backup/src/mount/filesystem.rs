@@ -3,15 +3,16 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use content::tree::{Entry, Node as EntryNode, Time};
+use content::tree::Node as EntryNode;
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
+use super::attributes;
 use super::contents::Contents;
 use super::nodes::{Key, Node, Nodes};
 use super::pages::Pages;
@@ -105,42 +106,17 @@ impl SnapshotFiles {
         }
     }
 
-    fn top_attributes(&self, number: u64, top: &TopNode) -> FileAttr {
-        let (kind, perm, size) = match &top.kind {
-            TopKind::Folder(_) | TopKind::Snapshot(_) => (FileType::Directory, 0o755, 0),
-            TopKind::Link(target) => (FileType::Symlink, 0o777, target.len() as u64),
-        };
-        let moment = moment(top.modified);
-        FileAttr {
-            ino: INodeNo(number),
-            size,
-            blocks: 0,
-            atime: moment,
-            mtime: moment,
-            ctime: moment,
-            crtime: moment,
-            kind,
-            perm,
-            nlink: 1,
-            uid: self.owner.0,
-            gid: self.owner.1,
-            rdev: 0,
-            blksize: 4096,
-            flags: 0,
-        }
-    }
-
     fn look_up(&self, parent: INodeNo, name: &[u8]) -> Result<FileAttr, Errno> {
         let Some(directory) = self.directory(parent)? else {
             let folder = self.top.get(parent.0).ok_or(Errno::ENOENT)?;
             let number = self.top.find(folder, name).ok_or(Errno::ENOENT)?;
             let top = self.top.get(number).ok_or(Errno::ENOENT)?;
-            return Ok(self.top_attributes(number, top));
+            return Ok(attributes::of_top(number, top, self.owner));
         };
         let child = self.pages.child(&directory.entry, name).map_err(|error| self.failed(error))?;
         let node = self.nodes.make(&directory, child.ok_or(Errno::ENOENT)?);
         let node = self.nodes.remember(node);
-        Ok(attributes(node.number, &node.entry))
+        Ok(attributes::of_entry(node.number, &node.entry))
     }
 
     /// Lists a directory from a place on. `add` is given the place after each thing and returns whether there was room
@@ -159,7 +135,7 @@ impl SnapshotFiles {
             (None, None) => return Err(Errno::ENOENT),
         };
         for (after, name, number) in [(AFTER_DOT, b".".as_slice(), number.0), (AFTER_DOTS, b"..", parent)] {
-            if offset < after && !add(after, name, &bare_directory(number)) {
+            if offset < after && !add(after, name, &attributes::of_dots(number)) {
                 return Ok(());
             }
         }
@@ -171,7 +147,7 @@ impl SnapshotFiles {
                 let name = entry.name.clone();
                 let node = self.nodes.make(&directory, entry);
                 let node = if with_lookup { self.nodes.remember(node) } else { Arc::new(node) };
-                if !add(FIRST + after, &name, &attributes(node.number, &node.entry)) {
+                if !add(FIRST + after, &name, &attributes::of_entry(node.number, &node.entry)) {
                     if with_lookup {
                         self.nodes.forget(node.number, 1);
                     }
@@ -185,7 +161,11 @@ impl SnapshotFiles {
                 };
                 for (index, number) in children.iter().enumerate().skip(place as usize) {
                     let Some(top) = self.top.get(*number) else { continue };
-                    if !add(FIRST + index as u64 + 1, &top.name, &self.top_attributes(*number, top)) {
+                    if !add(
+                        FIRST + index as u64 + 1,
+                        &top.name,
+                        &attributes::of_top(*number, top, self.owner),
+                    ) {
                         break;
                     }
                 }
@@ -231,8 +211,10 @@ impl Filesystem for SnapshotFiles {
 
     fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         match self.thing(number) {
-            Ok(Thing::Top(number, top)) => reply.attr(&FOR_EVER, &self.top_attributes(number, top)),
-            Ok(Thing::Node(node)) => reply.attr(&FOR_EVER, &attributes(node.number, &node.entry)),
+            Ok(Thing::Top(number, top)) => {
+                reply.attr(&FOR_EVER, &attributes::of_top(number, top, self.owner));
+            }
+            Ok(Thing::Node(node)) => reply.attr(&FOR_EVER, &attributes::of_entry(node.number, &node.entry)),
             Err(error) => reply.error(error),
         }
     }
@@ -404,96 +386,5 @@ fn sized(bytes: &[u8], room: u32, reply: ReplyXattr) {
         (0, length) => reply.size(length as u32),
         (room, length) if length > room => reply.error(Errno::ERANGE),
         _ => reply.data(bytes),
-    }
-}
-
-fn moment(time: Time) -> SystemTime {
-    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-    let whole = if time.seconds < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    let moment = whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanoseconds.into())));
-    moment.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Everything that `stat` shows of an entry.
-fn attributes(number: u64, entry: &Entry) -> FileAttr {
-    let (kind, size, blocks, rdev) = match &entry.node {
-        EntryNode::File { size, holes, .. } => {
-            let hollow: u64 = holes.iter().map(|hole| hole.length).sum();
-            (FileType::RegularFile, *size, size.saturating_sub(hollow).div_ceil(512), 0)
-        }
-        EntryNode::Directory { .. } => (FileType::Directory, 0, 0, 0),
-        EntryNode::Symlink { target } => (FileType::Symlink, target.len() as u64, 0, 0),
-        EntryNode::Fifo => (FileType::NamedPipe, 0, 0, 0),
-        EntryNode::Socket => (FileType::Socket, 0, 0, 0),
-        EntryNode::CharDevice { major, minor } => (FileType::CharDevice, 0, 0, device(*major, *minor)),
-        EntryNode::BlockDevice { major, minor } => (FileType::BlockDevice, 0, 0, device(*major, *minor)),
-    };
-    let modified = moment(entry.modified);
-    FileAttr {
-        ino: INodeNo(number),
-        size,
-        blocks,
-        atime: modified,
-        mtime: modified,
-        ctime: moment(entry.changed),
-        crtime: modified,
-        kind,
-        perm: entry.mode as u16 & 0o7777,
-        nlink: u32::try_from(entry.links).unwrap_or(u32::MAX),
-        uid: entry.owner.user,
-        gid: entry.owner.group,
-        rdev,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-/// A directory of which only the number matters: `.` or `..` in a listing.
-fn bare_directory(number: u64) -> FileAttr {
-    let epoch = SystemTime::UNIX_EPOCH;
-    FileAttr {
-        ino: INodeNo(number),
-        size: 0,
-        blocks: 0,
-        atime: epoch,
-        mtime: epoch,
-        ctime: epoch,
-        crtime: epoch,
-        kind: FileType::Directory,
-        perm: 0o755,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-/// A device's numbers as the kernel's interface packs them: twelve bits of major, twenty of minor.
-fn device(major: u32, minor: u32) -> u32 {
-    (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xfff00) << 12
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_before_1970_and_beyond_reason() {
-        let half = moment(Time { seconds: -1, nanoseconds: 500_000_000 });
-        assert_eq!(SystemTime::UNIX_EPOCH.duration_since(half).unwrap(), Duration::from_millis(500));
-        moment(Time { seconds: i64::MAX, nanoseconds: 999_999_999 });
-        moment(Time { seconds: i64::MIN, nanoseconds: 0 });
-    }
-
-    #[test]
-    fn devices_are_packed_as_the_kernel_does() {
-        assert_eq!(device(8, 1), 0x801);
-        assert_eq!(device(259, 0x12345), 0x1231_0345);
     }
 }

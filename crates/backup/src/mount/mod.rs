@@ -12,17 +12,19 @@
 //! Mounted by root, every user sees what the modes in the snapshots allow. Mounted by anybody else, only that user
 //! sees anything, and everything: whoever has the key may read.
 
+mod attributes;
 mod contents;
 mod filesystem;
 mod nodes;
 mod pages;
 mod top;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 
 use crate::{Error, Progress, Reader, Snapshot, Vault};
 use filesystem::SnapshotFiles;
@@ -32,6 +34,8 @@ use top::Top;
 const CACHE: usize = 96 << 20;
 /// How often is looked whether to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long is waited for the last users after it was unmounted.
+const PATIENCE: Duration = Duration::from_secs(1);
 const THREADS_MAX: usize = 8;
 
 /// Mounts snapshots at `mountpoint` and serves them until somebody unmounts it or the run is cancelled, which unmounts
@@ -49,16 +53,37 @@ pub fn mount(
         SnapshotFiles::new(&reader, Top::new(snapshots), snapshots.to_vec(), progress).map_err(failed)?;
     // Where it really is: unmounting must work from any working folder.
     let place = mountpoint.canonicalize().map_err(failed)?;
-    let session = Session::new(files, &place, &config(vault)).map_err(failed)?.spawn().map_err(failed)?;
+    let mut session = Session::new(files, &place, &config(vault)).map_err(failed)?;
+    let unmounter = session.unmount_callable();
+    let serving = Serving(std::thread::Builder::new().spawn(move || session.run()).map_err(failed)?);
     progress.set_stage("mounted");
-    while !session.guard.is_finished() {
-        if progress.is_cancelled() {
-            progress.set_stage("unmounting");
-            return unmount(session, &place);
+    while !progress.is_cancelled() {
+        if serving.ends_within(LOOK) {
+            return serving.outcome(place);
         }
-        std::thread::sleep(LOOK);
     }
-    session.join().map_err(|source| Error::File { path: place, action: "served", source })
+    progress.set_stage("unmounting");
+    unmount(unmounter, &place)?;
+    // Whoever still has something open keeps it until this process ends.
+    if serving.ends_within(PATIENCE) { serving.outcome(place) } else { Ok(()) }
+}
+
+/// The thread that serves the mount.
+struct Serving(JoinHandle<std::io::Result<()>>);
+
+impl Serving {
+    fn ends_within(&self, time: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.0.is_finished() && begun.elapsed() < time {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.0.is_finished()
+    }
+
+    fn outcome(self, place: PathBuf) -> Result<(), Error> {
+        let outcome = self.0.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread panicked")));
+        outcome.map_err(|source| Error::File { path: place, action: "served", source })
+    }
 }
 
 fn config(vault: &Vault) -> Config {
@@ -80,17 +105,14 @@ fn config(vault: &Vault) -> Config {
     config
 }
 
-/// Unmounts, at once even if somebody still uses it: what is open goes on until this process ends.
-fn unmount(session: fuser::BackgroundSession, place: &Path) -> Result<(), Error> {
-    match session.umount_and_join() {
-        Ok(()) => Ok(()),
+/// Unmounts, also when somebody still uses it.
+fn unmount(mut unmounter: SessionUnmounter, place: &Path) -> Result<(), Error> {
+    let failed = |source| Error::File { path: place.to_owned(), action: "unmounted", source };
+    match unmounter.unmount() {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-            rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).map_err(|error| Error::File {
-                path: place.to_owned(),
-                action: "unmounted",
-                source: error.into(),
-            })
+            rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH)
+                .map_err(|error| failed(error.into()))
         }
-        Err(source) => Err(Error::File { path: place.to_owned(), action: "unmounted", source }),
+        outcome => outcome.map_err(failed),
     }
 }

@@ -150,63 +150,78 @@ impl Comparer {
         })
     }
 
-    /// Those chunks that have to be written because the file has something else, or nothing, in their place.
-    pub(super) fn differing(
+    /// Those chunks that have to be written because the file has something else, or nothing, in their place. An error
+    /// when that cannot be told: then they could not be fetched either.
+    fn differing(
         &mut self,
         file: &TargetFile,
         holes: &[Hole],
         chunks: &[PlacedChunk],
-    ) -> Vec<PlacedChunk> {
-        let mut differs = |chunk: &&PlacedChunk| {
-            !self.session.is_stopped() && !matches!(self.chunk(file, holes, chunk), Ok(Comparison::Same))
-        };
-        chunks.iter().filter(&mut differs).copied().collect()
+    ) -> Result<Vec<PlacedChunk>, Error> {
+        let mut differing = Vec::new();
+        for chunk in chunks {
+            self.session.checkpoint()?;
+            match self.chunk(file, holes, chunk) {
+                Ok(Comparison::Same) => {}
+                Ok(Comparison::Unknown(error)) => return Err(error),
+                // What cannot be read here is written again.
+                Ok(Comparison::Different) | Err(_) => differing.push(*chunk),
+            }
+        }
+        Ok(differing)
     }
 
     /// Prepares a file that exists for what has to be written to it, and returns that: `chunks` are all of it, or a
-    /// part of a file that is open already.
+    /// part of a file that is open already. Where the vault is damaged the file is left as it is.
     pub(super) fn file(&mut self, file: &FileWork, chunks: Vec<PlacedChunk>) -> Vec<PlacedChunk> {
-        let Some(place) = file.place() else { return Vec::new() };
+        self.prepare(file, chunks).unwrap_or_else(|error| {
+            file.lost(&error);
+            Vec::new()
+        })
+    }
+
+    fn prepare(&mut self, file: &FileWork, chunks: Vec<PlacedChunk>) -> Result<Vec<PlacedChunk>, Error> {
+        let Some(place) = file.place() else { return Ok(Vec::new()) };
         if self.session.request.dry_run {
-            if !self.is_right(file, &chunks) {
+            if !self.is_right(file, &chunks)? {
                 file.set_changed();
             }
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        if let Some(open) = file.opened() {
-            let differing = self.differing(&open, file.holes(), &chunks);
-            if !differing.is_empty() {
-                file.set_changed();
-            }
-            return differing;
-        }
-        match place.open_file(&file.entry.name) {
-            Ok(open) => {
-                file.adopt(open, true);
-                self.file(file, chunks)
-            }
-            // It cannot be changed: it is right, or is replaced.
-            Err(_) if self.is_right(file, &chunks) => Vec::new(),
-            Err(_) => match file.replace() {
-                Ok(()) => chunks,
-                Err(error) => {
-                    file.refused(error);
-                    Vec::new()
+        if file.opened().is_none() {
+            match place.open_file(&file.entry.name) {
+                Ok(open) => file.adopt(open, true),
+                // It cannot be changed: it is right, or is replaced.
+                Err(_) if self.is_right(file, &chunks)? => return Ok(Vec::new()),
+                Err(_) => {
+                    return match file.replace() {
+                        Ok(()) => Ok(chunks),
+                        Err(error) => {
+                            file.refused(error);
+                            Ok(Vec::new())
+                        }
+                    };
                 }
-            },
+            }
         }
+        let Some(open) = file.opened() else { return Ok(Vec::new()) };
+        let differing = self.differing(&open, file.holes(), &chunks)?;
+        if !differing.is_empty() {
+            file.set_changed();
+        }
+        Ok(differing)
     }
 
     /// Whether a file's whole content is right. If so the file stays open, only to be read.
-    pub(super) fn is_right(&mut self, file: &FileWork, chunks: &[PlacedChunk]) -> bool {
-        let Some(place) = file.place() else { return false };
-        let Ok(open) = place.open_file_to_read(&file.entry.name) else { return false };
+    pub(super) fn is_right(&mut self, file: &FileWork, chunks: &[PlacedChunk]) -> Result<bool, Error> {
+        let Some(place) = file.place() else { return Ok(false) };
+        let Ok(open) = place.open_file_to_read(&file.entry.name) else { return Ok(false) };
         let right = open.len().is_ok_and(|length| length == file.entry.size())
-            && self.differing(&open, file.holes(), chunks).is_empty();
+            && self.differing(&open, file.holes(), chunks)?.is_empty();
         if right && !self.session.request.dry_run {
             file.adopt(open, false);
         }
-        right
+        Ok(right)
     }
 }
 

@@ -43,7 +43,8 @@ struct State {
     made: bool,
     /// Whether its content is not what was found.
     changed: bool,
-    failed: bool,
+    /// Why it cannot be restored.
+    failed: Option<String>,
     completed: bool,
 }
 
@@ -59,7 +60,7 @@ impl FileWork {
             writable: false,
             made: false,
             changed: way == Way::Create,
-            failed: false,
+            failed: None,
             completed: false,
         };
         Self { folder: folder.clone(), entry, group: None, state: Mutex::new(state) }
@@ -86,25 +87,29 @@ impl FileWork {
     }
 
     pub(super) fn is_failed(&self) -> bool {
-        self.state().failed
+        self.state().failed.is_some()
     }
 
     /// It cannot be restored because of the vault. Only the first reason is noted.
     pub(super) fn lost(&self, error: &Error) {
-        if self.fail() {
-            self.folder.session.lost(&self.path(), describe(error));
+        let why = describe(error);
+        if self.fail(&why) {
+            self.folder.session.lost(&self.path(), why);
         }
     }
 
     /// It cannot be restored because of this machine. Only the first reason is noted.
     pub(super) fn refused(&self, error: TargetError) {
-        if self.fail() {
+        if self.fail(&describe(&error)) {
             self.folder.session.refused(&self.path(), error);
         }
     }
 
-    fn fail(&self) -> bool {
-        !std::mem::replace(&mut self.state().failed, true)
+    fn fail(&self, why: &str) -> bool {
+        let failed = &mut self.state().failed;
+        let first = failed.is_none();
+        failed.get_or_insert_with(|| why.to_owned());
+        first
     }
 
     /// Takes a file that is open already; `writable` as long as it is right as it is.
@@ -136,7 +141,7 @@ impl FileWork {
     /// Makes or opens the file if that is still to be done.
     pub(super) fn open(&self) -> Result<Option<Arc<TargetFile>>, TargetError> {
         let mut state = self.state();
-        let Some(place) = self.place().filter(|_| !state.failed) else { return Ok(None) };
+        let Some(place) = self.place().filter(|_| state.failed.is_none()) else { return Ok(None) };
         if let Some(file) = state.file.as_ref().filter(|_| state.writable) {
             return Ok(Some(file.clone()));
         }
@@ -287,7 +292,7 @@ impl Drop for FileWork {
             self.folder.session.lost(&path, format!("its beginning is left over: {}", describe(&error)));
         }
         if let Some(group) = &self.group {
-            group.fail();
+            group.fail(state.failed.as_deref().unwrap_or("it was interrupted"));
         }
     }
 }

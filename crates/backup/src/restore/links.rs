@@ -4,17 +4,19 @@
 //! still on its way. If the content then fails, all names made so far go.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use content::tree::Entry;
-use files::{TargetError, TargetFolder};
+use files::{Kind, TargetError, TargetFolder};
 
 use super::folder::Folder;
+use super::metadata;
 use super::session::describe;
 use crate::tree_walk::join;
 
-/// The file's identity in the snapshot: file system and inode.
-type Key = (u64, u64);
+/// The file's identity in the snapshot: file system and inode; and its kind, which honest snapshots do not need.
+type Key = (u64, u64, Kind);
 
 /// What becomes of a file with several names.
 #[derive(Default)]
@@ -29,12 +31,13 @@ struct Fate {
     names: Vec<(Arc<Folder>, Vec<u8>)>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 enum Outcome {
     #[default]
     Pending,
     Whole,
-    Failed,
+    /// With the reason.
+    Failed(String),
 }
 
 impl Group {
@@ -44,13 +47,15 @@ impl Group {
     }
 
     /// The content is not there, so the names must not be either.
-    pub(super) fn fail(&self) {
-        for (folder, name) in self.end(Outcome::Failed) {
+    pub(super) fn fail(&self, why: &str) {
+        for (folder, name) in self.end(Outcome::Failed(why.to_owned())) {
             let path = join(&folder.path, &name);
+            // It was counted when it was made.
+            folder.session.counts.files_restored.fetch_sub(1, Ordering::Relaxed);
             if let Some(Err(error)) = folder.place.as_ref().map(|place| place.remove(&name)) {
                 folder.session.lost(&path, describe(&error));
             }
-            folder.session.lost(&path, WITHOUT_CONTENT.to_owned());
+            folder.session.lost(&path, without_content(why));
         }
     }
 
@@ -63,7 +68,10 @@ impl Group {
     }
 }
 
-pub(super) const WITHOUT_CONTENT: &str = "it is another name of a file whose content cannot be restored";
+/// What is said of a further name.
+pub(super) fn without_content(why: &str) -> String {
+    format!("it is another name of a file that cannot be restored: {why}")
+}
 
 /// The first name of a group in this restore.
 struct First {
@@ -80,8 +88,8 @@ struct First {
 
 /// Why a further name was not made.
 pub(super) enum NotLinked {
-    /// The file's content cannot be restored.
-    WithoutContent,
+    /// The file's content cannot be restored, for this reason.
+    WithoutContent(String),
     /// This machine does not link here.
     Refused(TargetError),
 }
@@ -96,7 +104,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn key(entry: &Entry) -> Option<Key> {
-        entry.is_hard_linked().then_some((entry.device, entry.inode))
+        entry.is_hard_linked().then_some((entry.device, entry.inode, metadata::kind(entry)))
     }
 
     pub(super) fn is_known(&self, key: Key) -> bool {
@@ -147,8 +155,8 @@ impl Links {
         let Some(first) = self.groups.get_mut(&key) else { return Ok(()) };
         first.left = first.left.saturating_sub(1);
         let mut fate = first.group.fate.lock().unwrap_or_else(PoisonError::into_inner);
-        if fate.outcome == Outcome::Failed {
-            return Err(NotLinked::WithoutContent);
+        if let Outcome::Failed(why) = &fate.outcome {
+            return Err(NotLinked::WithoutContent(why.clone()));
         }
         let dry_run = folder.session.request.dry_run;
         if let (Some(place), Some(top), false) = (&folder.place, top, is_there || dry_run) {

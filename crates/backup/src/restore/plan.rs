@@ -30,6 +30,12 @@ struct Level {
     surplus: Option<Surplus>,
 }
 
+impl Level {
+    fn new(path: Vec<u8>, entry: Entry, wanted: bool, state: LevelState) -> Self {
+        Self { path, entry, wanted, state, device: None, surplus: None }
+    }
+}
+
 enum LevelState {
     /// It is made or opened when something in it is wanted.
     Waiting,
@@ -129,11 +135,16 @@ impl Planner<'_> {
     /// Returns whether what is in the folder is to be looked at.
     fn enter(&mut self, path: Vec<u8>, entry: Entry) -> Result<bool, Error> {
         self.clear_before(Some(&entry.name));
+        if self.contains_itself(&entry) {
+            self.session.lost(&path, "nothing in it is restored: it contains itself".to_owned());
+            self.levels.push(Level::new(path, entry, false, LevelState::Closed));
+            return Ok(false);
+        }
         let is_top = self.levels.is_empty();
         let verdict = self.session.request.selection.verdict(&path, true);
         let wanted = verdict == Verdict::Wanted;
         let state = if verdict == Verdict::No { LevelState::Closed } else { LevelState::Waiting };
-        self.levels.push(Level { path, entry, wanted, state, device: None, surplus: None });
+        self.levels.push(Level::new(path, entry, wanted, state));
         if verdict == Verdict::No {
             return Ok(false);
         }
@@ -144,6 +155,13 @@ impl Planner<'_> {
             self.open_if_there();
         }
         Ok(true)
+    }
+
+    /// A folder with the listing of one that it is in would never end.
+    fn contains_itself(&self, entry: &Entry) -> bool {
+        let Node::Directory { pages, .. } = &entry.node else { return false };
+        let same = |level: &Level| matches!(&level.entry.node, Node::Directory { pages: other, .. } if other == pages);
+        !pages.is_empty() && self.levels.iter().any(same)
     }
 
     fn leave(&mut self) {

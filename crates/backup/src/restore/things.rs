@@ -14,7 +14,7 @@ use super::existing::{self, Found};
 use super::file::{FileWork, Way};
 use super::folder::Folder;
 use super::layout::{Layout, PlacedChunk};
-use super::links::{Links, NotLinked, WITHOUT_CONTENT};
+use super::links::{Links, NotLinked, without_content};
 use super::metadata;
 use super::plan::Planner;
 use super::session::describe;
@@ -85,8 +85,8 @@ impl Planner<'_> {
                 counter.fetch_add(1, Ordering::Relaxed);
                 Ok(None)
             }
-            Err(NotLinked::WithoutContent) => {
-                session.lost(path, WITHOUT_CONTENT.to_owned());
+            Err(NotLinked::WithoutContent(why)) => {
+                session.lost(path, without_content(&why));
                 Ok(None)
             }
             Err(NotLinked::Refused(error)) => {
@@ -221,12 +221,20 @@ impl Planner<'_> {
         layout: Layout,
         identity: (u64, u64),
     ) -> Result<Planned, TargetError> {
-        let chunks: Result<Vec<PlacedChunk>, Error> = layout.clone().collect();
         let keep = Links::key(&file.entry).is_some_and(|key| self.links.keep(identity, key));
-        if let (true, Ok(chunks)) = (keep, chunks)
-            && Comparer::new(self.session).is_right(&file, &chunks)
-        {
-            return Ok(Planned::Finish(self.with_group(file, Some(identity))?));
+        if keep {
+            let chunks: Result<Vec<PlacedChunk>, Error> = layout.clone().collect();
+            let right = chunks.and_then(|chunks| Comparer::new(self.session).is_right(&file, &chunks));
+            match right {
+                Ok(true) => return Ok(Planned::Finish(self.with_group(file, Some(identity))?)),
+                Ok(false) => {}
+                // It cannot be told, and so it could not be fetched either: it stays as it is.
+                Err(error) => {
+                    let file = self.with_group(file, Some(identity))?;
+                    file.lost(&error);
+                    return Ok(Planned::Finish(file));
+                }
+            }
         }
         file.replace()?;
         Ok(Planned::Write(self.with_group(file, None)?, layout))
