@@ -1,18 +1,17 @@
 //! What can be typed: the contents page. Each verb's own options stand with the verb in `commands`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::exit;
+use crate::output::WhenClosed;
 
 /// Encrypted, deduplicated, compressed backups that you can trust to come back.
-///
-/// With nothing configured, `strongroom backup PATH` makes a vault in your data folder and a random key that only you
-/// can read, and prints a recovery code once. From then on every verb finds both by itself.
 #[derive(Debug, Parser)]
-#[command(name = "strongroom", version, after_help = after_help(), disable_help_subcommand = true)]
+#[command(name = "strongroom", version, disable_help_subcommand = true, subcommand_value_name = "VERB")]
 pub struct Cli {
     /// What every verb takes.
     #[command(flatten)]
@@ -31,73 +30,169 @@ pub struct Global {
         global = true,
         value_name = "URL|PATH",
         env = "STRONGROOM_VAULT",
+        hide_env = true,
         help_heading = "Vault and key"
     )]
     pub vault: Option<String>,
     /// Read the passphrase, recovery code or key from the first line of this file
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Vault and key")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "passphrase_command",
+        help_heading = "Vault and key"
+    )]
     pub passphrase_file: Option<PathBuf>,
     /// Run this command with `sh -c` and take the first line it writes
     #[arg(long, global = true, value_name = "COMMAND", help_heading = "Vault and key")]
     pub passphrase_command: Option<String>,
     /// Keep the local index and journals under this folder
-    #[arg(long, global = true, value_name = "DIR", env = "STRONGROOM_CACHE", help_heading = "Vault and key")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "STRONGROOM_CACHE",
+        hide_env = true,
+        help_heading = "Vault and key"
+    )]
     pub cache: Option<PathBuf>,
     /// Write one JSON object per line, progress included
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
-    /// Say only what went wrong
+    /// Say only what was asked for and what went wrong
     #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,
 }
 
-/// The verbs.
+/// The verbs. What each does stands with its options.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make a new vault
     Init(commands::init::Init),
-    /// Back files and folders up
     Backup(commands::backup::Backup),
-    /// List the snapshots, or the problems they recorded
     Snapshots(commands::snapshots::Snapshots),
-    /// List what is in a snapshot
     Ls(commands::ls::Ls),
-    /// Find names in snapshots
     Find(commands::find::Find),
-    /// Compare two snapshots
     Diff(commands::diff::Diff),
-    /// Bring files and folders back
     Restore(commands::restore::Restore),
-    /// Write a file, or a folder as tar, to standard output
     Dump(commands::dump::Dump),
-    /// Look around in all snapshots through a folder
     Mount(commands::mount::Mount),
-    /// Prove that the vault is whole
     Check(commands::check::Check),
-    /// Show how much is stored, and how well it packs
     Stats(commands::stats::Stats),
-    /// List, add, remove and change what opens the vault
     Key(commands::key::Key),
-    /// Write a completion script for a shell
     Completions(commands::generate::Completions),
-    /// Write the manual pages into a folder
     Man(commands::generate::Man),
+}
+
+impl Verb {
+    /// What becomes of it when nobody reads its output any more.
+    pub fn when_closed(&self) -> WhenClosed {
+        match self {
+            Self::Snapshots(_) | Self::Ls(_) | Self::Find(_) | Self::Diff(_) | Self::Stats(_) => {
+                WhenClosed::End
+            }
+            Self::Completions(_) => WhenClosed::End,
+            _ => WhenClosed::GoOn,
+        }
+    }
+}
+
+/// The verbs as the contents page groups them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Back up", &["init", "backup"]),
+    ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
+    ("Get back", &["restore", "dump", "mount"]),
+    ("Keep safe", &["check", "key"]),
+    ("This program", &["completions", "man"]),
+];
+
+/// Environment variables and what they mean.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("STRONGROOM_VAULT", "where the vault is, as --vault"),
+    ("STRONGROOM_PASSPHRASE", "passphrase, recovery code or key"),
+    ("STRONGROOM_CACHE", "where the local cache is, as --cache"),
+];
+
+const EXAMPLES: &[&str] =
+    &["strongroom backup ~/Documents --exclude '*.tmp'", "strongroom restore latest:/etc --target /tmp/etc"];
+
+/// Understands the command line.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The definitions, with the contents page: everything generated comes from these.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let template = format!(
+        "{{about-with-newline}}\nWith nothing configured, `strongroom backup PATH` makes a vault and a key, prints a \
+         recovery\ncode once, and just works; from then on every verb finds both by itself.\n\n\
+         {{usage-heading}} {{usage}}\n{}\nOptions:\n{{options}}{{after-help}}",
+        contents(&command)
+    );
+    command.help_template(template).after_help(after_help())
+}
+
+fn contents(command: &clap::Command) -> String {
+    let mut text = String::new();
+    for (title, verbs) in GROUPS {
+        text.push_str(&format!("\n{title}:\n"));
+        for verb in *verbs {
+            let about = command.find_subcommand(verb).and_then(clap::Command::get_about);
+            text.push_str(&format!("  {verb:<12} {}\n", about.map(ToString::to_string).unwrap_or_default()));
+        }
+    }
+    text
 }
 
 fn after_help() -> String {
     let mut text = String::from(
-        "Snapshots are named by the beginning of their id, or `latest`; SNAPSHOT:PATH means a part of one.\n\n\
-         Environment:\n  \
-         STRONGROOM_VAULT       where the vault is\n  \
-         STRONGROOM_PASSPHRASE  passphrase, recovery code or key\n  \
-         STRONGROOM_CACHE       where the local cache is\n\n\
-         Examples:\n  \
-         strongroom backup ~/Documents --exclude '*.tmp'\n  \
-         strongroom restore latest:/etc --target /tmp/etc\n\n\
-         Exit codes:",
+        "Snapshots are named by the beginning of their id, or `latest`; SNAPSHOT:PATH means a part of one.\n\
+         `strongroom VERB --help` says what a verb takes.\n\nEnvironment:\n",
     );
+    for (name, meaning) in ENVIRONMENT {
+        text.push_str(&format!("  {name:<22} {meaning}\n"));
+    }
+    text.push_str("\nExit codes:\n");
     for (code, meaning) in exit::MAP {
-        text.push_str(&format!("\n  {:<5} {meaning}", code.0));
+        text.push_str(&format!("  {:<5} {meaning}\n", code.0));
+    }
+    text.push_str("\nExamples:\n");
+    for example in EXAMPLES {
+        text.push_str(&format!("  {example}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn each_verb_is_in_one_group() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        let command = command();
+        let mut verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        verbs.sort_unstable();
+        assert_eq!(grouped, verbs);
+    }
+
+    #[test]
+    fn the_guide_holds_the_map_of_exit_codes() {
+        let guide = include_str!("../../../docs/user-guide.md");
+        for (code, meaning) in exit::MAP {
+            let row = format!("| {} | {meaning} |", code.0);
+            assert!(guide.contains(&row), "docs/user-guide.md lacks the row: {row}");
+        }
+        let rows = guide.lines().filter(|line| line.starts_with("| ") && line.contains(" | "));
+        let codes = rows.filter(|line| line.split(' ').nth(1).is_some_and(|code| code.parse::<u8>().is_ok()));
+        assert_eq!(codes.count(), exit::MAP.len());
+    }
 }

@@ -1,31 +1,38 @@
 //! The command line of Strongroom: parses, composes, hands down.
+//!
+//! [`cli`] says what can be typed; each verb has its file in [`commands`]; [`output`] is the only place that talks,
+//! [`exit`] the only map of exit codes.
 
 mod access;
 mod cli;
 mod commands;
 mod exit;
+mod failure;
+mod interrupt;
 mod output;
+mod passphrase;
 mod progress_bar;
 mod settings;
 mod snapshot_argument;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    // The local time zone can be read only while there is one thread.
-    output::learn_time_zone();
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { exit::USAGE.into() } else { exit::DONE.into() };
         }
     };
-    let output = output::Output::new(&cli.global);
-    match commands::run(cli, &output) {
-        Ok(code) => code.into(),
-        Err(failure) => output.failure(&failure).into(),
+    interrupt::listen();
+    let output = output::Output::new(cli.global.json, cli.global.quiet, cli.verb.when_closed());
+    let code = match commands::run(cli, &output) {
+        Ok(code) => code,
+        Err(failure) => output.failure(&failure),
+    };
+    match output.finish() {
+        Err(failure) if code == exit::DONE => output.failure(&failure).into(),
+        _ => code.into(),
     }
 }

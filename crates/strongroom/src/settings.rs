@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use backup::Credential;
 
 use crate::cli::Global;
-use crate::output::Failure;
+use crate::failure::Failure;
 
 /// The folder under which each vault has its cache.
 pub fn cache(global: &Global) -> Result<PathBuf, Failure> {
-    let folder =
-        global.cache.clone().or_else(|| files::machine::cache_folder().map(|dir| dir.join("strongroom")));
-    folder.ok_or_else(|| Failure::usage("there is no home folder for a cache", "give one with --cache"))
+    let named = global.cache.clone().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = named.or_else(|| files::machine::cache_folder().map(|dir| dir.join("strongroom")));
+    folder.ok_or_else(|| {
+        Failure::usage("there is no home folder for a cache", "give one with --cache or STRONGROOM_CACHE")
+    })
 }
 
 /// The vault that is used when none is named.
@@ -30,15 +32,21 @@ pub fn default_key_file() -> Option<PathBuf> {
 /// Makes a folder, and those above it, for its owner alone.
 pub fn make_private(folder: &Path) -> Result<(), Failure> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Failure::file(folder, "made", error))
+    made.map_err(|error| Failure::file(folder, "made", &error))
 }
 
-/// Writes a key into a new file that only its owner can read. A file that is there is never overwritten.
+/// Writes a key into a new file that only its owner can read, durably. A file that is there is never overwritten.
 pub fn write_key(path: &Path, key: &Credential) -> Result<(), Failure> {
-    if let Some(folder) = path.parent() {
-        make_private(folder)?;
-    }
-    let fail = |error| Failure::file(path, "written", error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_private(folder)?;
+    let fail = |error| Failure::file(path, "written", &error);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-    writeln!(file, "{}", key.text().expose()).and_then(|()| file.sync_all()).map_err(fail)
+    let written = writeln!(file, "{}", key.text().expose())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::File::open(folder)?.sync_all());
+    written.map_err(|error| {
+        // Half a key opens nothing, and would stand in the way of a whole one.
+        let _ = std::fs::remove_file(path);
+        fail(error)
+    })
 }

@@ -4,10 +4,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use backup::{Filter, Snapshot, SnapshotList, Vault};
+use backup::{Error, Filter, Reader, Snapshot, SnapshotList, Vault};
 use clap::Args;
+use content::tree::Entry;
 
-use crate::output::Failure;
+use crate::failure::Failure;
+use crate::output;
 
 /// What narrows the choice of snapshots.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,7 +46,7 @@ impl Narrow {
 pub struct SnapshotArgument {
     /// The beginning of an id, or `latest`.
     pub snapshot: String,
-    /// An absolute path in it; empty for all of it.
+    /// An absolute path in it, with single slashes; `/` for all of it.
     pub path: Vec<u8>,
 }
 
@@ -56,7 +58,15 @@ impl SnapshotArgument {
             Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default()),
             None => (bytes, &b""[..]),
         };
-        Self { snapshot: String::from_utf8_lossy(snapshot).into_owned(), path: path.to_vec() }
+        Self { snapshot: String::from_utf8_lossy(snapshot).into_owned(), path: absolute(path) }
+    }
+
+    /// What is at the path.
+    pub fn entry(&self, reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Entry, Failure> {
+        let root = reader.open(snapshot)?;
+        let entry = reader.lookup(&root, &self.path)?;
+        let missing = || Error::NoSuchPath { path: output::path(&self.path), snapshot: snapshot.id.short() };
+        Ok(entry.ok_or_else(missing)?)
     }
 
     /// The snapshot it means.
@@ -65,9 +75,42 @@ impl SnapshotArgument {
         let found = list.find(&self.snapshot, &narrow.filter())?;
         if self.snapshot == "latest" {
             for (name, damage) in &list.damaged {
-                crate::output::note(&format!("note: {name} was passed over: {damage}"));
+                output::note(&format!("note: {name} was passed over: {damage}"));
             }
         }
         Ok(found)
+    }
+}
+
+/// The same path from the top, without what means nothing. A snapshot holds no `..`, so that stays and is not found.
+fn absolute(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 1);
+    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        out.push(b'/');
+        out.extend_from_slice(name);
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_split_at_the_first_colon() {
+        for (typed, snapshot, path) in [
+            ("latest", "latest", "/"),
+            ("3f2a:", "3f2a", "/"),
+            ("3f2a:/", "3f2a", "/"),
+            ("latest:etc//./hosts/", "latest", "/etc/hosts"),
+            ("latest:/a:b", "latest", "/a:b"),
+            ("latest:/..", "latest", "/.."),
+        ] {
+            let argument = SnapshotArgument::parse(typed.as_ref());
+            assert_eq!((argument.snapshot.as_str(), argument.path.as_slice()), (snapshot, path.as_bytes()));
+        }
     }
 }

@@ -2,19 +2,21 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ::backup::{BackupReport, BackupRequest, Compression, Credential, Vault, back_up, back_up_stream};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::access::{self, Limits};
+use super::command_output::Source;
+use super::units::{parse_size, parse_threads};
+use crate::access::{self, Limits, Place};
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
-use crate::progress_bar::{Shown, duration};
-use crate::settings;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
+use crate::{interrupt, passphrase, settings};
 
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -40,8 +42,10 @@ impl From<Effort> for Compression {
     }
 }
 
-/// Backs files and folders up into a new snapshot. What did not change since the last one is not read again; what the
-/// vault has already is not stored again.
+/// Back files and folders up
+///
+/// Makes a new snapshot. What did not change since the last one is not read again; what the vault has already is not
+/// stored again. Exit code 3 means that the snapshot is there and some files, which are listed, are not in it.
 #[derive(Args, Debug)]
 pub struct Backup {
     /// Files and folders
@@ -87,87 +91,46 @@ pub struct Backup {
     #[arg(long)]
     force_read: bool,
     /// How many threads read, and how many compress
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     parallelism: Option<usize>,
     /// Store no more than this per second, such as 5M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit_upload: Option<u64>,
 }
 
-/// Bytes with an optional unit: K, M, G, T (binary, with or without iB).
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1 << 40,
-        _ => return Err(format!("{unit:?} is not a unit; use K, M, G or T")),
-    };
-    let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a size such as 500M"))?;
-    let bytes = value * factor as f64;
-    if bytes >= 1.0 && bytes < u64::MAX as f64 {
-        Ok(bytes as u64)
-    } else {
-        Err("the size is out of range".into())
-    }
-}
-
 impl Backup {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = self.vault(global, output)?;
-        let request = self.request(global)?;
+        let place = Place::of(global)?;
+        let request = self.request(global, &place)?;
+        let vault = self.vault(global, output, &place)?;
+        // What was made just now is skipped too.
+        let request = BackupRequest { skip: own_folders(global, &place), ..request };
         let shown = Shown::start(output);
         let report = match &self.stdin_from_command {
             Some(name) => self.run_command(&vault, &request, name, &shown)?,
             None => back_up(&vault, &request, shown.progress())?,
         };
-        drop(shown);
-        tell(output, &report);
+        shown.end();
         let partial = report.problems.iter().any(|problem| problem.kind.is_error());
-        Ok(if partial { exit::PARTIAL } else { exit::DONE })
+        let code = if partial { exit::PARTIAL } else { exit::DONE };
+        self.tell(output, &report, code);
+        Ok(code)
     }
 
-    /// The vault that is configured; with nothing configured, the default one, made when it is missing.
-    fn vault(&self, global: &Global, output: &Output) -> Result<Arc<Vault>, Failure> {
-        let limits = Limits { upload: self.limit_upload };
-        if global.vault.is_none()
-            && let (Some(folder), Some(key_file)) = (settings::default_vault(), settings::default_key_file())
-            && !folder.join(vault::name::DESCRIPTOR).exists()
-        {
-            if let Some(parent) = folder.parent() {
-                settings::make_private(parent)?;
+    /// The vault that is configured; the default one is made when it is missing.
+    fn vault(&self, global: &Global, output: &Output, place: &Place) -> Result<Arc<Vault>, Failure> {
+        if place.is_default() && !place.has_vault()? {
+            if self.dry_run {
+                let message = format!("there is no vault in {} yet, and a dry run makes none", place.shown());
+                let hint = "run it without --dry-run, or make a vault with `strongroom init`";
+                return Err(Failure::plain(message, hint));
             }
-            // A key without its vault may be the last key to a vault that is only out of reach.
-            if key_file.exists() {
-                let message =
-                    format!("there is a key in {} but no vault in {}", key_file.display(), folder.display());
-                return Err(Failure::plain(
-                    message,
-                    "bring the vault back, or move the key away to start anew",
-                ));
-            }
-            let key = Credential::new_key_file();
-            settings::write_key(&key_file, &key)?;
-            let location = folder.display().to_string();
-            let made = access::create_vault(global, output, &location, key, "key file of this machine");
-            if made.is_err() {
-                let _ = std::fs::remove_file(&key_file);
-            }
-            let vault = made?;
-            output.line(&format!("Its key is in {}, readable by you alone.", key_file.display()));
-            output.line("");
-            if limits.upload.is_none() {
-                return Ok(vault);
-            }
+            make_default_vault(global, output, place)?;
         }
-        access::open_limited(global, limits)
+        access::open_limited(global, Limits { upload: self.limit_upload })
     }
 
-    fn request(&self, global: &Global) -> Result<BackupRequest, Failure> {
+    fn request(&self, global: &Global, place: &Place) -> Result<BackupRequest, Failure> {
         let mut options = Vec::new();
         let mut keep = |name: &str, value: String| options.push((name.to_owned(), value));
         let mut rules = files::Rules::builder();
@@ -207,11 +170,12 @@ impl Backup {
             force_read: self.force_read,
             parallelism: self.parallelism,
             host: self.host.clone().unwrap_or_else(files::machine::host_name),
-            skip: own_folders(global),
+            skip: own_folders(global, place),
             parent: None,
         })
     }
 
+    /// Backs up what the command writes.
     fn run_command(
         &self,
         vault: &Arc<Vault>,
@@ -222,99 +186,109 @@ impl Backup {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(Failure::usage("there is no command to run", "put it after `--`"));
         };
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| Failure::file(program.as_ref(), "run", error))?;
-        let Some(mut input) = child.stdout.take() else {
-            return Err(Failure::plain("the command has no output".into(), ""));
+        let mut source = Source::start(program, arguments, shown.progress())?;
+        let Some(mut bytes) = source.output() else {
+            return Err(Failure::plain("the command has no output", "run it by hand to see why"));
         };
-        let program = program.to_string_lossy().into_owned();
-        let mut finish = || match child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("{program} ended with {status}: nothing was kept")),
-            Err(error) => Err(format!("{program} could not be waited for: {error}")),
-        };
-        let outcome = back_up_stream(vault, request, name, &mut input, &mut finish, shown.progress());
-        if outcome.is_err() {
-            // It may still be writing to a pipe that nobody reads.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        Ok(outcome?)
+        let mut finish = || source.wait();
+        let outcome = back_up_stream(vault, request, name, &mut bytes, &mut finish, shown.progress());
+        // A command that was killed because somebody interrupted us did not fail by itself.
+        outcome.map_err(|error| if interrupt::was_asked() { Failure::interrupted() } else { error.into() })
     }
+
+    fn tell(&self, output: &Output, report: &BackupReport, code: Code) {
+        report.problems.iter().for_each(|problem| output.problem(problem));
+        let numbers = &report.statistics;
+        let took = output::duration(report.duration);
+        match &report.snapshot {
+            Some(id) => output.say(&format!("Saved snapshot {} in {took}.", id.short())),
+            None => output.say(&format!("Looked in {took}; nothing was stored, as asked.")),
+        }
+        let files = numbers.files_new + numbers.files_changed + numbers.files_unchanged;
+        output.say(&format!(
+            "  {} ({}) in {}: {} new, {} changed, {} unchanged",
+            output::count(files, "file"),
+            output::size(numbers.bytes_total),
+            output::count(numbers.directories, "directory"),
+            output::number(numbers.files_new),
+            output::number(numbers.files_changed),
+            output::number(numbers.files_unchanged)
+        ));
+        output.say(&format!(
+            "  {} read, {} of it new to the vault, {} stored",
+            output::size(numbers.bytes_read),
+            output::size(numbers.bytes_new),
+            output::size(numbers.bytes_stored)
+        ));
+        let errors = report.problems.iter().filter(|problem| problem.kind.is_error()).count() as u64;
+        if errors > 0 {
+            let what = output::count(errors, "problem");
+            let later = match report.snapshot {
+                Some(_) => "; see them again with `strongroom snapshots --problems`",
+                None => "",
+            };
+            output.say(&format!("  {what}, listed above{later}"));
+        }
+        output.summary(
+            "backup",
+            code,
+            json!({
+                "snapshot": report.snapshot.map(|id| id.to_string()),
+                "dry_run": self.dry_run,
+                "seconds": report.duration.as_secs_f64(),
+                "files_new": numbers.files_new,
+                "files_changed": numbers.files_changed,
+                "files_unchanged": numbers.files_unchanged,
+                "directories": numbers.directories,
+                "bytes_total": numbers.bytes_total,
+                "bytes_read": numbers.bytes_read,
+                "bytes_new": numbers.bytes_new,
+                "bytes_stored": numbers.bytes_stored,
+                "chunks_new": numbers.chunks_new,
+                "chunks_known": numbers.chunks_known,
+                "packs_new": numbers.packs_new,
+                "problems": errors,
+            }),
+        );
+    }
+}
+
+/// Makes the default vault. It opens with the passphrase that was given; with nothing given, with a random key in a
+/// file of its own.
+fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result<(), Failure> {
+    if let Some(credential) = passphrase::given(global)? {
+        access::create_vault(global, output, place, credential, "passphrase")?;
+        return Ok(());
+    }
+    let missing = || Failure::usage("there is no home folder for a key", "set STRONGROOM_PASSPHRASE");
+    let key_file = settings::default_key_file().ok_or_else(missing)?;
+    // A key without its vault may be the last key to a vault that is only out of reach.
+    if key_file.exists() {
+        let (key, vault) = (key_file.display(), place.shown());
+        return Err(Failure::plain(
+            format!("there is a key in {key} but no vault in {vault}"),
+            "bring the vault back, or move the key away to start anew",
+        ));
+    }
+    let key = Credential::new_key_file();
+    settings::write_key(&key_file, &key)?;
+    let made = access::create_vault(global, output, place, key, "key file of this machine");
+    // If the vault was made after all, its key must stay.
+    if made.is_err() && matches!(place.has_vault(), Ok(false)) {
+        let _ = std::fs::remove_file(&key_file);
+    }
+    made?;
+    output.event(&json!({ "type": "key_file", "file": key_file.display().to_string() }));
+    output.line(&format!("Its key is in {}, readable by you alone.", key_file.display()));
+    output
+        .line("Another disk is a better place for a vault: `strongroom init --vault PATH` makes one there.");
+    output.line("");
+    Ok(())
 }
 
 /// The vault and the cache, so that a backup does not take itself in.
-fn own_folders(global: &Global) -> Vec<(u64, u64)> {
-    let vault = access::location(global)
-        .ok()
-        .map(|location| PathBuf::from(location.strip_prefix("file://").unwrap_or(&location)));
-    let cache = settings::cache(global).ok();
-    let folders = [vault, cache].into_iter().flatten();
-    folders.filter_map(|folder| folder.metadata().ok()).map(|stat| (stat.dev(), stat.ino())).collect()
-}
-
-fn tell(output: &Output, report: &BackupReport) {
-    report.problems.iter().for_each(|problem| output.problem(problem));
-    let numbers = &report.statistics;
-    let took = duration(report.duration);
-    match &report.snapshot {
-        Some(id) => output.say(&format!("Saved snapshot {} in {took}.", id.short())),
-        None => output.say(&format!("Looked in {took}; nothing was stored, as asked.")),
-    }
-    let files = numbers.files_new + numbers.files_changed + numbers.files_unchanged;
-    output.say(&format!(
-        "  {} ({}) in {}: {} new, {} changed, {} unchanged",
-        output::count(files, "file"),
-        output::size(numbers.bytes_total),
-        output::count(numbers.directories, "directory"),
-        numbers.files_new,
-        numbers.files_changed,
-        numbers.files_unchanged
-    ));
-    output.say(&format!(
-        "  {} read, {} of it new to the vault, {} stored",
-        output::size(numbers.bytes_read),
-        output::size(numbers.bytes_new),
-        output::size(numbers.bytes_stored)
-    ));
-    let errors = report.problems.iter().filter(|problem| problem.kind.is_error()).count() as u64;
-    if errors > 0 {
-        let what = output::count(errors, "problem");
-        output.say(&format!("  {what}, listed above; see them again with `strongroom snapshots --problems`"));
-    }
-    output.event(&json!({
-        "type": "summary",
-        "verb": "backup",
-        "snapshot": report.snapshot.map(|id| id.to_string()),
-        "seconds": report.duration.as_secs_f64(),
-        "files_new": numbers.files_new,
-        "files_changed": numbers.files_changed,
-        "files_unchanged": numbers.files_unchanged,
-        "directories": numbers.directories,
-        "bytes_total": numbers.bytes_total,
-        "bytes_read": numbers.bytes_read,
-        "bytes_new": numbers.bytes_new,
-        "bytes_stored": numbers.bytes_stored,
-        "chunks_new": numbers.chunks_new,
-        "chunks_known": numbers.chunks_known,
-        "packs_new": numbers.packs_new,
-        "problems": errors,
-    }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_size;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        assert_eq!(parse_size("500"), Ok(500));
-        assert_eq!(parse_size("1.5K"), Ok(1536));
-        assert_eq!(parse_size("2 GiB"), Ok(2 << 30));
-        assert!(parse_size("lots").is_err() && parse_size("5 parsecs").is_err() && parse_size("0").is_err());
-    }
+fn own_folders(global: &Global, place: &Place) -> Vec<(u64, u64)> {
+    let folders = [Some(place.folder().clone()), settings::cache(global).ok()];
+    let stats = folders.into_iter().flatten().filter_map(|folder| folder.metadata().ok());
+    stats.map(|stat| (stat.dev(), stat.ino())).collect()
 }

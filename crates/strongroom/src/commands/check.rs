@@ -4,14 +4,18 @@ use ::backup::{ReadData, Severity};
 use clap::Args;
 use serde_json::json;
 
+use super::units::parse_percent;
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
-use crate::progress_bar::{Shown, duration};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 
-/// Proves that the vault is whole: every object is what its name says, every snapshot's needs are met, every tree can
-/// be read. With --read-data, every byte is read, opened and compared with its name.
+/// Prove that the vault is whole
+///
+/// Every object is what its name says, every snapshot's needs are met, every tree can be read. With --read-data, every
+/// byte is read, opened and compared with its name. What is damaged is named, with what it affects; exit code 12.
 #[derive(Args, Debug)]
 pub struct Check {
     /// Read all data too, or a random share of it
@@ -20,16 +24,6 @@ pub struct Check {
         value_parser = parse_percent
     )]
     read_data: Option<f64>,
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let value: f64 =
-        text.trim_end_matches('%').parse().map_err(|_| format!("{text:?} is not a percentage"))?;
-    if value > 0.0 && value <= 100.0 {
-        Ok(value)
-    } else {
-        Err("it must be more than 0 and at most 100".into())
-    }
 }
 
 impl Check {
@@ -42,7 +36,7 @@ impl Check {
         };
         let shown = Shown::start(output);
         let report = ::backup::check(&vault, read, shown.progress())?;
-        drop(shown);
+        shown.end();
         for finding in &report.findings {
             let label = match finding.severity {
                 Severity::Damage => "damage",
@@ -56,8 +50,9 @@ impl Check {
             if output.json || (output.quiet && finding.severity == Severity::Note) {
                 continue;
             }
-            output.line(&format!("{label}: {}: {}", finding.object, finding.message));
-            finding.affects.iter().for_each(|who| output.line(&format!("    affects {who}")));
+            let text = |text: &str| output::path(text.as_bytes());
+            output.line(&format!("{label}: {}: {}", text(&finding.object), text(&finding.message)));
+            finding.affects.iter().for_each(|who| output.line(&format!("    affects {}", text(who))));
             if !finding.advice.is_empty() {
                 output.line(&format!("    hint: {}", finding.advice));
             }
@@ -67,16 +62,18 @@ impl Check {
             output::count(report.snapshots, "snapshot"),
             output::count(report.packs, "pack"),
             output::count(report.segments, "segment"),
-            duration(report.duration),
+            output::duration(report.duration),
             output::size(report.bytes_read)
         ));
         let damaged = report.is_damaged();
         output.say(if damaged { "The vault is damaged; see above." } else { "The vault is whole." });
-        output.event(&json!({
-            "type": "summary", "verb": "check", "damaged": damaged, "snapshots": report.snapshots,
+        let code = if damaged { exit::DAMAGED } else { exit::DONE };
+        let figures = json!({
+            "damaged": damaged, "findings": report.findings.len(), "snapshots": report.snapshots,
             "packs": report.packs, "segments": report.segments, "bytes_read": report.bytes_read,
             "seconds": report.duration.as_secs_f64(),
-        }));
-        Ok(if damaged { exit::DAMAGED } else { exit::DONE })
+        });
+        output.summary("check", code, figures);
+        Ok(code)
     }
 }

@@ -2,17 +2,21 @@
 
 use std::ffi::OsString;
 
-use ::backup::{ChangeKind, Part, Progress};
+use ::backup::{ChangeKind, Part};
 use clap::Args;
 use serde_json::json;
 
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 use crate::snapshot_argument::{Narrow, SnapshotArgument};
 
-/// Compares two snapshots, or parts of them: + added, - removed, M other content, U other metadata, T another type.
+/// Compare two snapshots
+///
+/// Or parts of them: + added, - removed, M other content, U other metadata, T another type.
 #[derive(Args, Debug)]
 pub struct Diff {
     /// The earlier snapshot, or SNAPSHOT:PATH
@@ -34,7 +38,8 @@ impl Diff {
             Ok(Part { snapshot, path: argument.path })
         };
         let (before, after) = (part(&self.before)?, part(&self.after)?);
-        let summary = ::backup::diff(&vault, &before, &after, &Progress::new(), &mut |change| {
+        let shown = Shown::hidden();
+        let summary = ::backup::diff(&vault, &before, &after, shown.progress(), &mut |change| {
             let (sign, kind) = match change.kind {
                 ChangeKind::Added => ("+", "added"),
                 ChangeKind::Removed => ("-", "removed"),
@@ -59,11 +64,12 @@ impl Diff {
             "{} added, {} removed, {} with other content, {} with other metadata, {} of another type",
             summary.added, summary.removed, summary.content, summary.metadata, summary.types
         ));
-        output.event(&json!({
-            "type": "summary", "verb": "diff", "added": summary.added, "removed": summary.removed,
-            "content": summary.content, "metadata": summary.metadata, "types": summary.types,
+        let figures = json!({
+            "added": summary.added, "removed": summary.removed, "content": summary.content,
+            "metadata": summary.metadata, "types": summary.types,
             "bytes_before": summary.bytes_before, "bytes_after": summary.bytes_after,
-        }));
+        });
+        output.summary("diff", exit::DONE, figures);
         Ok(exit::DONE)
     }
 }

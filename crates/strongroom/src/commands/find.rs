@@ -1,18 +1,22 @@
 //! `find`: names in snapshots.
 
-use ::backup::{FindRequest, Progress, SnapshotList};
+use ::backup::{FindRequest, SnapshotList};
 use clap::Args;
 use serde_json::json;
 
-use super::backup::parse_size;
 use super::ls;
+use super::units::parse_size;
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 use crate::snapshot_argument::{Narrow, SnapshotArgument};
 
-/// Finds names in snapshots: `*.conf` anywhere, `etc/*.conf` at the end of a path, `/etc/**` from the top.
+/// Find names in snapshots
+///
+/// `*.conf` anywhere, `etc/*.conf` at the end of a path, `/etc/**` from the top.
 #[derive(Args, Debug)]
 pub struct Find {
     /// What to look for; any of several
@@ -43,7 +47,14 @@ impl Find {
         let snapshots = if self.snapshot.is_empty() {
             SnapshotList::load(&vault)?.matching(&self.narrow.filter())
         } else {
-            let parse = |text: &std::ffi::OsString| SnapshotArgument::parse(text).find(&vault, &self.narrow);
+            let parse = |text: &std::ffi::OsString| {
+                let argument = SnapshotArgument::parse(text);
+                if argument.path != b"/" {
+                    let hint = "put the path into the pattern, such as '/etc/**/*.conf'";
+                    return Err(Failure::usage("--snapshot takes a whole snapshot", hint));
+                }
+                argument.find(&vault, &self.narrow)
+            };
             self.snapshot.iter().map(parse).collect::<Result<_, _>>()?
         };
         let request = FindRequest {
@@ -53,9 +64,10 @@ impl Find {
             size_max: self.smaller_than,
             ..FindRequest::default()
         };
+        let shown = Shown::hidden();
         let mut last = None;
         let report =
-            ::backup::find(&vault, &snapshots, &request, &Progress::new(), &mut |snapshot, path, entry| {
+            ::backup::find(&vault, &snapshots, &request, shown.progress(), &mut |snapshot, path, entry| {
                 if output.json {
                     let event = output::with(ls::entry_event("found", entry), output::json_path(path));
                     output.event(&output::with(event, json!({ "snapshot": snapshot.id.to_string() })));
@@ -74,7 +86,8 @@ impl Find {
         if report.found == 0 {
             output.say(&format!("Nothing found in {}.", output::count(snapshots.len() as u64, "snapshot")));
         }
-        output.event(&json!({ "type": "summary", "verb": "find", "found": report.found }));
-        Ok(if report.problems.is_empty() { exit::DONE } else { exit::DAMAGED })
+        let code = if report.problems.is_empty() { exit::DONE } else { exit::DAMAGED };
+        output.summary("find", code, json!({ "found": report.found, "snapshots": snapshots.len() }));
+        Ok(code)
     }
 }

@@ -1,14 +1,18 @@
 //! `completions` and `man`: generated from the same definitions as the command line itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
+use serde_json::json;
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::exit::{self, Code};
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
 
-/// Writes a completion script for a shell to standard output.
+/// Write a completion script for a shell
+///
+/// How to install it is the shell's matter; for bash: `strongroom completions bash > /etc/bash_completion.d/strongroom`.
 #[derive(Args, Debug)]
 pub struct Completions {
     /// Which shell
@@ -17,13 +21,24 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self, _output: &Output) -> Result<Code, Failure> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "strongroom", &mut std::io::stdout());
+    pub fn run(&self, output: &Output) -> Result<Code, Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut cli::command(), "strongroom", &mut script);
+        let script = String::from_utf8_lossy(&script).into_owned();
+        if output.json {
+            output
+                .event(&json!({ "type": "completions", "shell": self.shell.to_string(), "script": script }));
+            output.summary("completions", exit::DONE, json!({}));
+        } else {
+            output.raw(&script);
+        }
         Ok(exit::DONE)
     }
 }
 
-/// Writes the manual pages, one for each verb, into a folder.
+/// Write the manual pages into a folder
+///
+/// One for each verb, generated from what `--help` shows.
 #[derive(Args, Debug)]
 pub struct Man {
     /// The folder, made when missing
@@ -33,26 +48,36 @@ pub struct Man {
 
 impl Man {
     pub fn run(&self, output: &Output) -> Result<Code, Failure> {
-        let fail = |error| Failure::file(&self.folder, "written", error);
+        let fail = |error| Failure::file(&self.folder, "made", &error);
         std::fs::create_dir_all(&self.folder).map_err(fail)?;
-        let command = Cli::command();
-        let mut pages = 1;
-        write(&self.folder, "strongroom".into(), command.clone())?;
+        let command = cli::command();
+        let mut pages = vec![command.clone().name("strongroom")];
         for verb in command.get_subcommands() {
             let name = format!("strongroom-{}", verb.get_name());
-            write(&self.folder, name.clone(), verb.clone().name(name.clone()))?;
-            pages += 1;
+            for inner in verb.get_subcommands() {
+                pages.push(inner.clone().name(format!("{name}-{}", inner.get_name())));
+            }
+            pages.push(verb.clone().name(name));
         }
-        output.say(&format!("Wrote {pages} manual pages into {}.", self.folder.display()));
+        for page in &pages {
+            self.write(page.clone())?;
+        }
+        output.say(&format!(
+            "Wrote {} into {}.",
+            output::count(pages.len() as u64, "manual page"),
+            self.folder.display()
+        ));
+        output.summary("man", exit::DONE, json!({ "pages": pages.len() }));
         Ok(exit::DONE)
     }
-}
 
-fn write(folder: &Path, name: String, command: clap::Command) -> Result<(), Failure> {
-    let path = folder.join(format!("{name}.1"));
-    let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(command.display_name(name)).render(&mut page);
-    rendered
-        .and_then(|()| std::fs::write(&path, page))
-        .map_err(|error| Failure::file(&path, "written", error))
+    fn write(&self, command: clap::Command) -> Result<(), Failure> {
+        let name = command.get_name().to_owned();
+        let path = self.folder.join(format!("{name}.1"));
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(command.display_name(name)).render(&mut page);
+        rendered
+            .and_then(|()| std::fs::write(&path, page))
+            .map_err(|error| Failure::file(&path, "written", &error))
+    }
 }

@@ -1,13 +1,20 @@
 //! `init`: a new vault.
 
-use clap::Args;
+use std::io::ErrorKind;
 
-use crate::access::{self, Ask};
+use clap::Args;
+use serde_json::json;
+
+use crate::access::{self, Place};
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::passphrase;
 
-/// Makes a new, empty vault that opens with a passphrase (asked for, or given as usual) and with a recovery code, which
+/// Make a new vault
+///
+/// It is empty and opens with a passphrase (asked for, or given as usual) and with a recovery code, which
 /// is printed once.
 #[derive(Args, Debug)]
 pub struct Init {
@@ -18,15 +25,37 @@ pub struct Init {
 
 impl Init {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let location = access::location(global)?;
-        // Whether there is a vault already is said before a passphrase is asked for.
-        if let Ok(store) = access::open_store(&location, access::Limits::default())
-            && ::backup::Vault::exists(&store)?
-        {
-            return Err(::backup::Error::VaultExists { location }.into());
+        let place = Place::of(global)?;
+        // What stands in the way is said before a passphrase is asked for.
+        if place.has_vault()? {
+            return Err(::backup::Error::VaultExists { location: place.shown() }.into());
         }
-        let credential = access::credential(global, Ask::Twice)?;
-        access::create_vault(global, output, &location, credential, &self.label)?;
+        refuse_foreign(&place)?;
+        let credential = match passphrase::given(global)? {
+            Some(credential) => credential,
+            None => passphrase::ask_for_new()?,
+        };
+        access::create_vault(global, output, &place, credential, &self.label)?;
+        output.summary("init", exit::DONE, json!({}));
         Ok(exit::DONE)
     }
+}
+
+/// A vault begins in a folder of its own: among other files it could neither be copied nor removed safely. What a
+/// creation that was interrupted left behind does not count.
+fn refuse_foreign(place: &Place) -> Result<(), Failure> {
+    let folder = place.folder();
+    let names = match std::fs::read_dir(folder) {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::file(folder, "read", &error)),
+    };
+    for name in names {
+        let name = name.map_err(|error| Failure::file(folder, "read", &error))?.file_name();
+        if !matches!(name.as_encoded_bytes(), b"keys" | b"tmp" | b"lost+found") {
+            let message = format!("the folder {} is not empty", place.shown());
+            return Err(Failure::plain(message, "choose an empty or a new folder for the vault"));
+        }
+    }
+    Ok(())
 }

@@ -2,19 +2,25 @@
 
 use std::path::PathBuf;
 
-use ::backup::{Credential, SlotInfo, SlotKind};
+use ::backup::{Credential, SlotInfo, SlotKind, Vault};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
-use crate::settings;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::{passphrase, settings};
 
-/// Lists, adds, removes and changes what opens the vault. Each key slot wraps the vault's own key, so changing one
-/// rewrites no data.
+/// How many digits of a slot's id are shown.
+const SHORT: usize = 8;
+
+/// List, add, remove and change what opens the vault
+///
+/// Each key slot wraps the vault's own key, so changing one rewrites no data.
 #[derive(Args, Debug)]
+#[command(disable_help_subcommand = true)]
 pub struct Key {
     #[command(subcommand)]
     verb: KeyVerb,
@@ -68,52 +74,95 @@ struct Recovery {
     label: String,
 }
 
-/// A new passphrase from a file, or asked for twice. What opens the vault now is never taken for the new one.
-fn new_passphrase(file: Option<&PathBuf>) -> Result<Credential, Failure> {
-    match file {
-        Some(file) => Ok(Credential::recognise(access::read_secret(file)?)),
-        None => access::ask_for_new(),
-    }
-}
-
 impl Key {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
         let vault = access::open_vault(global)?;
-        match &self.verb {
-            KeyVerb::List => vault.slots()?.iter().for_each(|slot| show(output, slot)),
-            KeyVerb::Add(add) => {
-                let credential = match &add.key_file {
-                    Some(path) => {
-                        let key = Credential::new_key_file();
-                        settings::write_key(path, &key)?;
-                        key
-                    }
-                    None => new_passphrase(add.new_passphrase_file.as_ref())?,
-                };
-                let slot = vault.add_slot(&access::slot(credential, &add.label, false))?;
-                told(output, "added", &slot);
+        let verb = match &self.verb {
+            KeyVerb::List => {
+                vault.slots()?.iter().for_each(|slot| show(output, slot));
+                "key list"
             }
-            KeyVerb::Remove(remove) => told(output, "removed", &vault.remove_slot(&remove.id)?),
+            KeyVerb::Add(add) => {
+                add.run(&vault, output)?;
+                "key add"
+            }
+            KeyVerb::Remove(remove) => {
+                told(output, "removed", &vault.remove_slot(&remove.id)?);
+                "key remove"
+            }
             KeyVerb::Passphrase(change) => {
-                let opened = vault.slots()?.into_iter().find(|slot| slot.opened_with);
-                let label = opened.map_or_else(String::new, |slot| slot.label);
-                let credential = new_passphrase(change.new_passphrase_file.as_ref())?;
-                let slot = vault.change_passphrase(&access::slot(credential, &label, false))?;
-                told(output, "changed", &slot);
+                change.run(&vault, output)?;
+                "key passphrase"
             }
             KeyVerb::Recovery(recovery) => {
-                let credential = Credential::new_recovery_code();
-                let slot = vault.add_slot(&access::slot(credential.clone(), &recovery.label, false))?;
-                let code = credential.text();
-                output.event(
-                    &json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }),
-                );
-                output.line(&format!("Recovery code:  {}", code.expose()));
-                output.line("Write it down and keep it away from this machine. It is shown only this once.");
-                output.say("Codes made before still work; `strongroom key remove` takes them away.");
+                recovery.run(&vault, output)?;
+                "key recovery"
             }
-        }
+        };
+        output.summary(verb, exit::DONE, json!({}));
         Ok(exit::DONE)
+    }
+}
+
+/// A new passphrase from a file, or asked for twice. What opens the vault now is never taken for the new one.
+fn new_passphrase(file: Option<&PathBuf>) -> Result<Credential, Failure> {
+    match file {
+        Some(file) => Ok(Credential::recognise(passphrase::from_file(file)?)),
+        None if passphrase::can_ask() => passphrase::ask_for_new(),
+        None => Err(Failure::usage(
+            "a new passphrase is needed and there is no terminal to ask at",
+            "give it with --new-passphrase-file",
+        )),
+    }
+}
+
+impl Add {
+    fn run(&self, vault: &Vault, output: &Output) -> Result<(), Failure> {
+        let Some(path) = &self.key_file else {
+            let credential = new_passphrase(self.new_passphrase_file.as_ref())?;
+            told(output, "added", &vault.add_slot(&access::slot(credential, &self.label))?);
+            return Ok(());
+        };
+        let key = Credential::new_key_file();
+        settings::write_key(path, &key)?;
+        let added = vault.add_slot(&access::slot(key, &self.label)).inspect_err(|_| {
+            // A key that opens nothing would only mislead.
+            let _ = std::fs::remove_file(path);
+        });
+        told(output, "added", &added?);
+        Ok(())
+    }
+}
+
+impl Passphrase {
+    fn run(&self, vault: &Vault, output: &Output) -> Result<(), Failure> {
+        let opened = vault.slots()?.into_iter().find(|slot| slot.opened_with);
+        // Whoever came with a recovery code or a key file still wants to have it afterwards.
+        let replaces = opened.as_ref().and_then(|slot| slot.kind) == Some(SlotKind::Passphrase);
+        let credential = new_passphrase(self.new_passphrase_file.as_ref())?;
+        if replaces {
+            let label = opened.map_or_else(String::new, |slot| slot.label);
+            told(output, "changed", &vault.change_passphrase(&access::slot(credential, &label))?);
+        } else {
+            told(output, "added", &vault.add_slot(&access::slot(credential, "passphrase"))?);
+            output.say(
+                "It was opened with something else, so other passphrases stay; see `strongroom key list`.",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Recovery {
+    fn run(&self, vault: &Vault, output: &Output) -> Result<(), Failure> {
+        let credential = Credential::new_recovery_code();
+        let slot = vault.add_slot(&access::slot(credential.clone(), &self.label))?;
+        let code = credential.text();
+        output.event(&json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }));
+        output.line(&format!("Recovery code:  {}", code.expose()));
+        output.line("Write it down and keep it away from this machine. It is shown only this once.");
+        output.say("Codes made before still work; `strongroom key remove` takes them away.");
+        Ok(())
     }
 }
 
@@ -126,32 +175,32 @@ fn kind(slot: &SlotInfo) -> &'static str {
     }
 }
 
+fn short(slot: &SlotInfo) -> &str {
+    slot.id.get(..SHORT).unwrap_or(&slot.id)
+}
+
 fn event(slot: &SlotInfo) -> serde_json::Value {
+    let created = content::tree::Time { seconds: slot.created, nanoseconds: 0 };
     json!({
-        "type": "key_slot", "id": slot.id, "kind": kind(slot), "label": slot.label, "created": slot.created,
-        "opened_with": slot.opened_with,
+        "type": "key_slot", "id": slot.id, "kind": kind(slot), "label": slot.label,
+        "created": output::json_time(created), "opened_with": slot.opened_with,
+        "damage": slot.damage.as_ref().map(ToString::to_string),
     })
 }
 
 fn show(output: &Output, slot: &SlotInfo) {
     output.event(&event(slot));
-    let mark = if slot.opened_with { "  (opened with)" } else { "" };
-    let short: String = slot.id.chars().take(8).collect();
     match &slot.damage {
-        Some(damage) => output.line(&format!("{short}  damaged: {damage}")),
+        Some(damage) => output.line(&format!("{}  damaged: {damage}", short(slot))),
         None => {
-            let time = output::local_time(slot.created);
-            output.line(&format!(
-                "{short}  {:13}  {time}  {}{mark}",
-                kind(slot),
-                output::path(slot.label.as_bytes())
-            ));
+            let mark = if slot.opened_with { "  (opened with)" } else { "" };
+            let (time, label) = (output::local_time(slot.created), output::path(slot.label.as_bytes()));
+            output.line(&format!("{}  {:13}  {time}  {label}{mark}", short(slot), kind(slot)));
         }
     }
 }
 
 fn told(output: &Output, what: &str, slot: &SlotInfo) {
     output.event(&output::with(event(slot), json!({ "change": what })));
-    let short: String = slot.id.chars().take(8).collect();
-    output.say(&format!("Key slot {short} ({}) {what}.", kind(slot)));
+    output.say(&format!("Key slot {} ({}) {what}.", short(slot), kind(slot)));
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use ::backup::{Error, Reader, TreeStep};
+use ::backup::{Reader, TreeStep};
 use clap::Args;
 use content::tree::{Entry, Node};
 use serde_json::{Value, json};
@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
 use crate::snapshot_argument::{Narrow, SnapshotArgument};
 
 const CACHE: usize = 16 << 20;
 
-/// Lists what is in a snapshot, or in a part of it.
+/// List what is in a snapshot
+///
+/// Without a path: what is at the top.
 #[derive(Args, Debug)]
 pub struct Ls {
     /// The snapshot, or SNAPSHOT:PATH
@@ -37,34 +40,31 @@ impl Ls {
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let reader = Reader::new(&vault, CACHE);
-        let root = reader.open(&snapshot)?;
-        let start = reader.lookup(&root, &argument.path)?.ok_or_else(|| Error::NoSuchPath {
-            path: output::path(&argument.path),
-            snapshot: snapshot.id.short(),
-        })?;
-        let mut at = vec![b'/'];
-        at.extend(argument.path.iter().skip_while(|byte| **byte == b'/'));
-        while at.len() > 1 && at.ends_with(b"/") {
-            at.pop();
-        }
-        let mut walk = reader.walk(start, &at);
+        let start = argument.entry(&reader, &snapshot)?;
+        let mut walk = reader.walk(start, &argument.path);
         let mut depth = 0usize;
+        let mut entries = 0u64;
+        let mut show = |path: &[u8], entry: &Entry| {
+            entries += 1;
+            self.show(output, path, entry);
+        };
         while let Some(step) = walk.next() {
             match step? {
                 TreeStep::Enter { path, entry } => {
                     depth += 1;
                     // The folder that was asked for is not in itself.
                     if depth > 1 {
-                        self.show(output, &path, &entry);
+                        show(&path, &entry);
                         if !self.recursive {
                             walk.skip_directory();
                         }
                     }
                 }
-                TreeStep::Item { path, entry } => self.show(output, &path, &entry),
+                TreeStep::Item { path, entry } => show(&path, &entry),
                 TreeStep::Leave { .. } => depth -= 1,
             }
         }
+        output.summary("ls", exit::DONE, json!({ "snapshot": snapshot.id.to_string(), "entries": entries }));
         Ok(exit::DONE)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod check;
+mod command_output;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -13,10 +14,12 @@ pub mod mount;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+mod units;
 
 use crate::cli::{Cli, Verb};
 use crate::exit::Code;
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
 
 /// Runs the verb.
 pub fn run(cli: Cli, output: &Output) -> Result<Code, Failure> {

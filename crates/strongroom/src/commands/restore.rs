@@ -10,11 +10,13 @@ use clap::{Args, ValueEnum};
 use files::Selection;
 use serde_json::json;
 
+use super::units::parse_threads;
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
-use crate::progress_bar::{Shown, duration};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 use crate::snapshot_argument::{Narrow, SnapshotArgument};
 
 const TREE_CACHE: usize = 4 << 20;
@@ -43,6 +45,8 @@ impl From<Existing> for Overwrite {
     }
 }
 
+/// Bring files and folders back
+///
 /// Restores a snapshot, or a part of one. Of SNAPSHOT:FOLDER the contents come into the target; of a whole snapshot
 /// everything comes below it with its full path. `--in-place` puts everything back where it was.
 #[derive(Args, Debug)]
@@ -81,7 +85,7 @@ pub struct Restore {
     #[arg(long)]
     dry_run: bool,
     /// How many threads write
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     parallelism: Option<usize>,
     #[command(flatten)]
     narrow: Narrow,
@@ -125,20 +129,21 @@ impl Restore {
         };
         let shown = Shown::start(output);
         let report = restore(&vault, &request, shown.progress())?;
-        drop(shown);
-        self.tell(output, &report);
+        shown.end();
         let partial = report.problems.iter().any(|problem| problem.kind.is_error());
-        Ok(if partial { exit::PARTIAL } else { exit::DONE })
+        let code = if partial { exit::PARTIAL } else { exit::DONE };
+        self.tell(output, &report, code);
+        Ok(code)
     }
 
-    fn tell(&self, output: &Output, report: &RestoreReport) {
+    fn tell(&self, output: &Output, report: &RestoreReport, code: Code) {
         report.problems.iter().for_each(|problem| output.problem(problem));
         let did = if self.dry_run { "Would restore" } else { "Restored" };
         output.say(&format!(
             "{did} {} of {} in {}: {} written, {} were right already.",
             output::count(report.files_restored, "file"),
             output::size(report.bytes_total),
-            duration(report.duration),
+            output::duration(report.duration),
             output::size(report.bytes_written),
             output::count(report.files_unchanged, "file"),
         ));
@@ -153,12 +158,13 @@ impl Restore {
         } else if self.verify && !self.dry_run {
             output.say("  Everything was read back and is as it was.");
         }
-        output.event(&json!({
-            "type": "summary", "verb": "restore", "seconds": report.duration.as_secs_f64(),
+        let figures = json!({
+            "seconds": report.duration.as_secs_f64(),
             "files_restored": report.files_restored, "files_unchanged": report.files_unchanged,
             "directories": report.directories, "bytes_total": report.bytes_total,
             "bytes_written": report.bytes_written, "deleted": report.deleted, "problems": errors,
             "dry_run": self.dry_run,
-        }));
+        });
+        output.summary("restore", code, figures);
     }
 }

@@ -7,10 +7,13 @@ use serde_json::json;
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
 use crate::snapshot_argument::Narrow;
 
-/// Lists the snapshots, the oldest first.
+/// List the snapshots, or the problems they recorded
+///
+/// The oldest comes first.
 #[derive(Args, Debug)]
 pub struct Snapshots {
     /// Show the problems that each backup met
@@ -37,17 +40,25 @@ impl Snapshots {
             self.show(output, snapshot);
         }
         for (name, damage) in &list.damaged {
-            output.event(&json!({ "type": "damaged", "object": name, "message": damage.to_string() }));
-            output::note(&format!("warning: {name} cannot be read: {damage}; run `strongroom check`"));
+            let newer = damage.is_newer();
+            let message = damage.to_string();
+            output
+                .event(&json!({ "type": "unreadable", "object": name, "newer": newer, "message": message }));
+            let next = if newer { "update this program" } else { "run `strongroom check`" };
+            output::note(&format!("warning: {name} cannot be read: {message}; {next}"));
         }
         let damaged = list.damaged.iter().any(|(_, damage)| !damage.is_newer());
-        Ok(if damaged { exit::DAMAGED } else { exit::DONE })
+        let code = if damaged { exit::DAMAGED } else { exit::DONE };
+        let figures = json!({ "snapshots": snapshots.len(), "unreadable": list.damaged.len() });
+        output.summary("snapshots", code, figures);
+        Ok(code)
     }
 
     fn show(&self, output: &Output, snapshot: &Snapshot) {
         let body = &snapshot.body;
         let paths: Vec<String> = body.paths.iter().map(|path| output::path(path)).collect();
         let tags = if body.tags.is_empty() { String::new() } else { format!("  [{}]", body.tags.join(", ")) };
+        let tags = output::path(tags.as_bytes());
         let errors = body.problems.iter().filter(|problem| problem.kind.is_error()).count() as u64;
         let mark =
             if errors == 0 { String::new() } else { format!("  ({})", output::count(errors, "problem")) };
@@ -55,8 +66,8 @@ impl Snapshots {
             "{:8}  {:25}  {:16}  {:>10}  {:>10}  {}{tags}{mark}",
             snapshot.id.short(),
             output::local_time(snapshot.envelope.time.0),
-            body.host,
-            snapshot.envelope.files,
+            output::path(body.host.as_bytes()),
+            output::number(snapshot.envelope.files),
             output::size(snapshot.envelope.bytes),
             paths.join(", "),
         ));
@@ -80,11 +91,12 @@ impl Snapshots {
         }));
         if self.problems {
             for problem in &body.problems {
-                let text = format!("{}: {}", output::path(&problem.path), problem.message);
-                output.line(&format!("          {text}"));
+                let message = output::path(problem.message.as_bytes());
+                output.line(&format!("          {}: {message}", output::path(&problem.path)));
                 let event = json!({
-                    "type": "snapshot_problem", "snapshot": snapshot.id.to_string(), "message": problem.message,
-                    "error": problem.kind.is_error(),
+                    "type": "snapshot_problem", "snapshot": snapshot.id.to_string(),
+                    "kind": output::problem_kind(problem.kind), "error": problem.kind.is_error(),
+                    "message": problem.message,
                 });
                 output.event(&output::with(event, output::json_path(&problem.path)));
             }

@@ -1,27 +1,37 @@
 //! `stats`: how much is stored, and how well it packs.
 
-use ::backup::{Progress, stats};
+use ::backup::stats;
 use clap::Args;
 use serde_json::json;
 
 use crate::access;
 use crate::cli::Global;
 use crate::exit::{self, Code};
-use crate::output::{self, Failure, Output};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 
-/// Shows how much is stored, for how much data, and how well it packs.
+/// Show how much is stored, and how well it packs
+///
+/// Deduplication and compression are shown apart, over all snapshots together.
 #[derive(Args, Debug)]
 pub struct Stats {}
 
 impl Stats {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
         let vault = access::open_vault(global)?;
-        let found = stats(&vault, &Progress::new())?;
+        let shown = Shown::start(output);
+        let found = stats(&vault, shown.progress())?;
+        shown.end();
         let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let time = |time: Option<content::tree::Time>| {
             time.map_or_else(|| "-".to_owned(), |time| output::local_time(time.seconds))
         };
-        output.line(&format!("Vault       {} at {}", vault.id(), vault.store().location()));
+        output.line(&format!(
+            "Vault       {} at {}",
+            vault.id(),
+            output::path(vault.store().location().as_bytes())
+        ));
         output.line(&format!(
             "Snapshots   {}, from {} to {}",
             found.snapshots,
@@ -71,6 +81,7 @@ impl Stats {
             "dedup_ratio": found.dedup_ratio(), "compression_ratio": found.compression_ratio(),
             "key_slots": found.key_slots,
         }));
+        output.summary("stats", exit::DONE, json!({}));
         Ok(exit::DONE)
     }
 }

@@ -1,0 +1,10 @@
+//! The program from outside: what it prints, what it leaves behind, and how it exits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod endings;
+mod help;
+mod json;
+mod keys;
+mod runs;
+mod start;
+mod world;
