@@ -37,7 +37,8 @@ impl Service {
     pub fn start_with(name: &str, environment: &[(&str, &str)]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services").join(name);
         // Servers keep extended attributes and sockets there: not a file system in memory, and a short path.
-        let folder = tempfile::Builder::new().prefix(name).tempdir_in("/var/tmp").expect("a folder for a server");
+        let folder =
+            tempfile::Builder::new().prefix(name).tempdir_in("/var/tmp").expect("a folder for a server");
         let port = free_ports().to_string();
         let mut child = Command::new(&script)
             .arg("run")
@@ -67,7 +68,9 @@ impl Service {
 
     /// What the script said of the server.
     pub fn setting(&self, key: &str) -> &str {
-        self.settings.get(key).unwrap_or_else(|| panic!("the service does not tell {key}: {:?}", self.settings.keys()))
+        self.settings
+            .get(key)
+            .unwrap_or_else(|| panic!("the service does not tell {key}: {:?}", self.settings.keys()))
     }
 }
 
