@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use e2e::{World, noise};
 
-const KINDS: [&str; 2] = ["packs/", "index/"];
+const KINDS: [&str; 5] = ["packs/", "index/", "snapshots/", "keys/", "strongroom.vault"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Harm {
@@ -67,9 +68,12 @@ fn harm(world: &World, kind: &str, which: usize, harm: Harm) -> Option<u64> {
     Some(objects[which % objects.len()].1)
 }
 
-/// A world with two snapshots and one more key slot.
+/// A world with two snapshots, and two key slots: the passphrase and the recovery code.
 fn a_world() -> World {
-    let world = World::with_vault();
+    let world = World::new();
+    let made = world.run(["init", "--json"]).expect(0).json();
+    let code = made.iter().find_map(|event| event["recovery_code"].as_str()).unwrap();
+    fs::write(world.path("recovery code"), code).unwrap();
     plant(&world.path("source"));
     world.run(["backup", &world.text("source"), "--tag", "first"]).expect(0);
     fs::write(world.path("source/b/new"), noise(7, 3 << 20)).unwrap();
@@ -88,8 +92,20 @@ fn copy(from: &World) -> World {
 
 /// Restores whatever can be; every file that is there afterwards must be right.
 fn restore_all(world: &World, from: &World, case: &str) -> (i32, usize) {
+    restore_with(world.command(Vec::<String>::new()), world, from, case)
+}
+
+/// As [`restore_all`], opened with the recovery code that `init` printed.
+fn restore_by_recovery_code(world: &World, from: &World, case: &str) -> i32 {
+    let mut command = world.command(Vec::<String>::new());
+    command.env("STRONGROOM_PASSPHRASE", fs::read_to_string(from.path("recovery code")).unwrap());
+    restore_with(command, world, from, case).0
+}
+
+fn restore_with(mut command: Command, world: &World, from: &World, case: &str) -> (i32, usize) {
     let part = format!("latest:{}", from.text("source"));
-    let outcome = world.run(["restore", "--tag", "second", &part, "--target", &world.text("back")]);
+    command.args(["restore", "--tag", "second", &part, "--target", &world.text("back")]);
+    let outcome = e2e::Outcome::from(command.output().unwrap());
     assert!([0, 1, 3, 10, 11, 12].contains(&outcome.code), "{case}: {outcome:?}");
     assert!(!outcome.stderr.contains("panicked"), "{case}: {outcome:?}");
     let expected = files(&world.path("source"));
@@ -120,21 +136,36 @@ fn every_harm_to_every_kind_of_object_is_named_and_loses_no_more_than_it_must() 
                 let Some(smallest) = harm(&world, kind, which, what) else { continue };
                 let check = world.run(["check", "--read-data"]);
                 assert!(!check.stderr.contains("panicked"), "{case}: {check:?}");
-                // Only whoever remembers it can miss the newest snapshot; see the threat model.
-                let harmless = kind == "keys/" || (kind == "snapshots/" && what == Harm::Delete);
-                if !harmless {
-                    assert!(check.code != 0, "{case}: check must notice: {check:?}");
+                // Slots are removed on purpose, and only whoever remembers it can miss the newest snapshot; see the
+                // threat model.
+                let unseen = what == Harm::Delete && ["keys/", "snapshots/"].contains(&kind);
+                if !unseen {
+                    assert_eq!(check.code, 12, "{case}: check must notice: {check:?}");
+                    let text = format!("{}{}", check.stdout, check.stderr);
+                    assert!(text.contains(kind), "{case}: it names the object: {check:?}");
                 }
                 let (code, restored) = restore_all(&world, &original, &case);
                 match kind {
-                    // The index is a help for backups; a restore does without.
-                    "index/" => assert_eq!(code, 0, "{case}"),
+                    // The index is a help for backups, and a descriptor says little more than the keys do; a restore
+                    // does without.
+                    "index/" | "strongroom.vault" => assert_eq!(code, 0, "{case}"),
                     // Without the pack of its trees, a small one, there is nothing to go by.
                     "packs/" => assert!(restored > 0 || smallest < 1 << 20, "{case}: nothing came back"),
+                    // Slots that changed places still open it.
+                    "keys/" if what == Harm::Swap => assert_eq!(code, 0, "{case}"),
+                    // The other slot opens it, or this one.
+                    "keys/" => {
+                        let code =
+                            if code == 0 { code } else { restore_by_recovery_code(&world, &original, &case) };
+                        assert_eq!(code, 0, "{case}");
+                    }
                     _ => {}
                 }
                 let again = world.run(["backup", "--force-read", &original.text("source"), "--tag", "again"]);
                 assert!(!again.stderr.contains("panicked"), "{case}: {again:?}");
+                if kind == "strongroom.vault" && what != Harm::Swap {
+                    assert_eq!(again.code, 12, "{case}: nothing is added to what nobody knows: {again:?}");
+                }
                 if ["packs/", "index/", "snapshots/"].contains(&kind) {
                     assert_eq!(again.code, 0, "{case}: the next backup succeeds: {again:?}");
                     let part = format!("latest:{}", original.text("source"));

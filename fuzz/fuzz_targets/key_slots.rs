@@ -6,14 +6,13 @@ use bytes::Bytes;
 use content::secret::SecretText;
 use content::slot::{Credential, Slot};
 use libfuzzer_sys::fuzz_target;
-use vault::VaultId;
 use vault::header::ObjectKind;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = ObjectKind::KeySlot.header().to_vec();
     bytes.extend_from_slice(&[0; 24]);
     bytes.extend_from_slice(input);
-    let _ = Slot::decode(&Bytes::from(bytes), VaultId::new([0; 16]));
+    let _ = Slot::decode(&Bytes::from(bytes));
     if let Ok(text) = std::str::from_utf8(input) {
         let _ = Credential::recognise(SecretText::new(text.to_owned()));
     }

@@ -58,6 +58,12 @@ pub enum Error {
         /// Where the vault is.
         location: String,
     },
+    /// No key slot opens, and what is damaged may be the right one.
+    #[error("no whole key slot opens with this passphrase or key, and {slots} cannot be tried: damaged")]
+    DamagedSlots {
+        /// Their object names.
+        slots: String,
+    },
     /// There is a vault already.
     #[error("there is a vault at {location} already")]
     VaultExists {
@@ -110,7 +116,7 @@ impl Error {
         match self {
             Self::Vault(VaultError::NoVault { .. }) => Category::NoVault,
             Self::WrongKey { .. } => Category::WrongKey,
-            Self::Vault(VaultError::Damaged { .. }) => Category::Damaged,
+            Self::Vault(VaultError::Damaged { .. }) | Self::DamagedSlots { .. } => Category::Damaged,
             Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
             Self::Interrupted => Category::Interrupted,
             _ => Category::Failed,
@@ -138,6 +144,9 @@ impl Error {
             }
             Self::Cache(_) => "free space or fix rights there; the cache may be deleted at any time",
             Self::WrongKey { .. } => "check which passphrase belongs to this vault, or use its recovery code",
+            Self::DamagedSlots { .. } => {
+                "use another passphrase, key file or the recovery code; or put the object back from a copy of the vault"
+            }
             Self::VaultExists { .. } => "use it as it is, or choose another place for a new one",
             Self::NoSuchSnapshot(_) => "see `strongroom snapshots` for what there is",
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot's id",

@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use content::Keyring;
-use content::slot::{SLOT_MAX, Slot};
+use content::slot::Slot;
 use store::Store;
 use vault::error::Damage;
-use vault::{VaultId, name};
+use vault::{ObjectHash, VaultId, name};
 
 use crate::{Credential, Error, PassphraseCost, SlotKind, Vault};
 
@@ -28,9 +28,9 @@ pub struct NewSlot {
 /// A slot as people see it.
 #[derive(Clone, Debug)]
 pub struct SlotInfo {
-    /// Its identity: 32 hex digits.
+    /// Its identity: 64 hex digits, the hash of the slot.
     pub id: String,
-    /// What opens it; `None` when the slot is damaged.
+    /// What opens it; `None` when the slot cannot be read.
     pub kind: Option<SlotKind>,
     /// Its name for people.
     pub label: String,
@@ -52,24 +52,56 @@ pub(crate) fn now() -> i64 {
 
 /// The object name and bytes of a new slot.
 pub(crate) fn seal(keyring: &Keyring, slot: &NewSlot) -> Result<(String, Bytes), Error> {
-    let name = format!("{}{}", name::KEYS, vault::PackId::new(content::random::identity()));
-    let bytes = Slot::seal(keyring, &slot.credential, &slot.label, now(), slot.cost, slot.write_only);
-    bytes.map(|bytes| (name.clone(), bytes)).map_err(|error| Error::content(name, error))
+    let bytes = Slot::seal(keyring, &slot.credential, &slot.label, now(), slot.cost, slot.write_only)
+        .map_err(|error| Error::content("a new key slot", error))?;
+    Ok((ObjectHash::of(&bytes).slot_name(), bytes))
 }
 
-/// All slots with their object names.
-pub(crate) async fn read_all(
-    store: &Arc<dyn Store>,
-    vault: VaultId,
-) -> Result<Vec<(String, Result<Slot, Damage>)>, Error> {
+/// A slot as it was found.
+pub(crate) struct Found {
+    /// The object's name.
+    pub name: String,
+    /// What it says, if it can be read. It may still open the vault when there is damage.
+    pub slot: Option<Slot>,
+    /// What is wrong with it.
+    pub damage: Option<Damage>,
+}
+
+impl Found {
+    fn new(name: String, bytes: &Bytes, vault: Option<VaultId>) -> Self {
+        let is_named_right = ObjectHash::from_object_name(&name) == Some(ObjectHash::of(bytes));
+        match Slot::decode(bytes) {
+            // The same passphrase may open it, and its keys are not this vault's.
+            Ok(slot) if vault.is_some_and(|vault| vault != slot.vault) => {
+                Self::unreadable(name, Damage::ForeignVault)
+            }
+            Ok(slot) => {
+                Self { name, slot: Some(slot), damage: (!is_named_right).then_some(Damage::HashMismatch) }
+            }
+            Err(damage) => Self::unreadable(name, damage),
+        }
+    }
+
+    fn unreadable(name: String, damage: Damage) -> Self {
+        Self { name, slot: None, damage: Some(damage) }
+    }
+}
+
+/// All slots; of this vault, if it is known.
+pub(crate) async fn read_all(store: &Arc<dyn Store>, vault: Option<VaultId>) -> Result<Vec<Found>, Error> {
     let mut slots = Vec::new();
     for object in store.list(name::KEYS).await? {
-        let slot = match store.get(&object.name, SLOT_MAX).await {
-            Ok(bytes) => Slot::decode(&bytes, vault),
-            Err(error) if error.kind == store::Kind::TooLarge => Err(Damage::Nonsense("it is too large")),
+        slots.push(match store.get(&object.name, name::SLOT_MAX).await {
+            Ok(bytes) => Found::new(object.name, &bytes, vault),
+            Err(error) if error.kind == store::Kind::TooLarge => {
+                Found::unreadable(object.name, Damage::Nonsense("it is too large"))
+            }
+            // Another slot may still open the vault.
+            Err(error) if error.kind == store::Kind::NotFound => {
+                Found::unreadable(object.name, Damage::Missing)
+            }
             Err(error) => return Err(error.into()),
-        };
-        slots.push((object.name, slot));
+        });
     }
     Ok(slots)
 }
@@ -77,32 +109,16 @@ pub(crate) async fn read_all(
 impl Vault {
     /// Every slot, damaged ones included.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, Error> {
-        let found = self.wait(read_all(self.store(), self.id()))?;
-        Ok(found
-            .into_iter()
-            .map(|(name, slot)| {
-                let id = name.rsplit('/').next().unwrap_or_default().to_owned();
-                let opened_with = name == self.opened_with();
-                match slot {
-                    Ok(slot) => SlotInfo {
-                        id,
-                        kind: Some(slot.kind),
-                        label: slot.label,
-                        created: slot.created,
-                        opened_with,
-                        damage: None,
-                    },
-                    Err(damage) => SlotInfo {
-                        id,
-                        kind: None,
-                        label: String::new(),
-                        created: 0,
-                        opened_with,
-                        damage: Some(damage),
-                    },
-                }
-            })
-            .collect())
+        let found = self.wait(read_all(self.store(), Some(self.id())))?;
+        let info = |Found { name, slot, damage }: Found| SlotInfo {
+            id: name.rsplit('/').next().unwrap_or_default().to_owned(),
+            kind: slot.as_ref().map(|slot| slot.kind),
+            created: slot.as_ref().map_or(0, |slot| slot.created),
+            opened_with: name == self.opened_with(),
+            label: slot.map(|slot| slot.label).unwrap_or_default(),
+            damage,
+        };
+        Ok(found.into_iter().map(info).collect())
     }
 
     /// Adds a slot. A key that can only add cannot give others the right to read.

@@ -10,7 +10,7 @@ use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
 use vault::{VaultError, VaultId, name};
 
-use crate::slots::{self, NewSlot};
+use crate::slots::{self, Found, NewSlot};
 use crate::{Credential, Error};
 
 /// How data is cut in new vaults.
@@ -21,6 +21,8 @@ pub const CHUNK_SIZES: ChunkSizes = ChunkSizes { min: 256 << 10, average: 1 << 2
 pub struct Vault {
     store: Arc<dyn Store>,
     descriptor: Descriptor,
+    /// What is wrong with the stored descriptor; then `descriptor` is a stand-in.
+    descriptor_damage: Option<Damage>,
     keyring: Keyring,
     slot: String,
     cache: PathBuf,
@@ -28,14 +30,10 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Whether there is a vault in the store.
+    /// Whether there is a vault in the store, be it one that lost its descriptor.
     pub fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
         let runtime = new_runtime()?;
-        match runtime.block_on(store.stat(name::DESCRIPTOR)) {
-            Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        runtime.block_on(exists(store))
     }
 
     /// Makes a new vault with these key slots; `cache` is the folder under which each vault's cache lives.
@@ -45,10 +43,8 @@ impl Vault {
     pub fn create(store: Arc<dyn Store>, slots: &[NewSlot], cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        match runtime.block_on(store.stat(name::DESCRIPTOR)) {
-            Err(error) if error.kind == Kind::NotFound => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => return Err(Error::VaultExists { location }),
+        if runtime.block_on(exists(&store))? {
+            return Err(Error::VaultExists { location });
         }
         let id = VaultId::new(content::random::identity());
         let keyring = Keyring::generate(id);
@@ -71,48 +67,49 @@ impl Vault {
         let signature = keyring.sign(vault::descriptor::SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);
         runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.into()]))?;
-        Self::assemble(store, descriptor, keyring, first, cache, runtime)
+        Self::assemble(store, (descriptor, None), keyring, first, cache, runtime)
     }
 
-    /// Opens the vault in the store.
+    /// Opens the vault in the store. When its descriptor is damaged or gone, a key slot is enough to read what is there;
+    /// [`Self::descriptor_damage`] tells of it.
     pub fn open(store: Arc<dyn Store>, credential: &Credential, cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        let bytes = match runtime.block_on(store.get(name::DESCRIPTOR, DESCRIPTOR_MAX)) {
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {
-                return Err(VaultError::NoVault { location }.into());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let descriptor =
-            Descriptor::decode(&bytes).map_err(|damage| Error::damaged(name::DESCRIPTOR, damage))?;
-        let found = runtime.block_on(slots::read_all(&store, descriptor.vault))?;
-        let mut damaged = None;
-        for (slot_name, slot) in found {
-            let slot = match slot {
-                Ok(slot) => slot,
-                Err(damage) => {
-                    damaged = Some(Error::damaged(slot_name, damage));
-                    continue;
+        let stored = runtime.block_on(read_descriptor(&store))?;
+        let vault = stored.as_ref().ok().map(|descriptor| descriptor.vault);
+        let found = runtime.block_on(slots::read_all(&store, vault))?;
+        if let (Err(damage), true) = (&stored, found.is_empty()) {
+            return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
+        }
+        let mut damaged = Vec::new();
+        for Found { name, slot, damage } in found {
+            match slot.as_ref().map(|slot| slot.open(credential)) {
+                Some(Ok(keyring)) => {
+                    let descriptor = match stored {
+                        Ok(descriptor) if descriptor.owner == keyring.verifying_key() => (descriptor, None),
+                        // The keys are right for the slot, so the descriptor was signed by somebody else.
+                        Ok(_) => return Err(Error::damaged(name::DESCRIPTOR, Damage::Signature)),
+                        Err(damage) => (stand_in(&keyring), Some(damage)),
+                    };
+                    return Self::assemble(store, descriptor, keyring, name, cache, runtime);
                 }
-            };
-            match slot.open(credential) {
-                Ok(keyring) if keyring.verifying_key() == descriptor.owner => {
-                    return Self::assemble(store, descriptor, keyring, slot_name, cache, runtime);
+                // Whether it would have opened if it were whole, nobody can tell.
+                None | Some(Err(ContentError::WrongKey)) => {
+                    let is_of_kind = slot.is_none_or(|slot| slot.kind == credential.kind());
+                    damaged.extend(damage.filter(|_| is_of_kind).map(|_| name));
                 }
-                // The keys are right for the slot, so the descriptor was signed by somebody else.
-                Ok(_) => return Err(Error::damaged(name::DESCRIPTOR, Damage::Signature)),
-                Err(ContentError::WrongKey) => {}
-                Err(error) => return Err(Error::content(slot_name, error)),
+                Some(Err(error)) => return Err(Error::content(name, error)),
             }
         }
-        Err(damaged.unwrap_or(Error::WrongKey { location }))
+        if damaged.is_empty() {
+            return Err(Error::WrongKey { location });
+        }
+        Err(Error::DamagedSlots { slots: damaged.join(", ") })
     }
 
     fn assemble(
         store: Arc<dyn Store>,
-        descriptor: Descriptor,
+        (descriptor, descriptor_damage): (Descriptor, Option<Damage>),
         keyring: Keyring,
         slot: String,
         cache: &Path,
@@ -120,7 +117,7 @@ impl Vault {
     ) -> Result<Arc<Self>, Error> {
         let cache = cache.join(descriptor.vault.to_string());
         make_private_folder(&cache)?;
-        Ok(Arc::new(Self { store, descriptor, keyring, slot, cache, runtime }))
+        Ok(Arc::new(Self { store, descriptor, descriptor_damage, keyring, slot, cache, runtime }))
     }
 
     /// Its store.
@@ -136,6 +133,11 @@ impl Vault {
     /// Its public facts.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
+    }
+
+    /// What is wrong with the stored descriptor, if anything: then the vault can be read, and not added to.
+    pub fn descriptor_damage(&self) -> Option<&Damage> {
+        self.descriptor_damage.as_ref()
     }
 
     /// Its identity.
@@ -165,6 +167,48 @@ impl Vault {
         F::Output: Send + 'static,
     {
         self.runtime.spawn(future)
+    }
+}
+
+/// A descriptor, or snapshots that had one.
+async fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
+    match store.stat(name::DESCRIPTOR).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == Kind::NotFound => Ok(!store.list(name::SNAPSHOTS).await?.is_empty()),
+        Err(error) if error.kind == Kind::Gone => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The descriptor, or what is wrong with it.
+async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
+    let bytes = match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {
+            if error.kind == Kind::NotFound && exists(store).await? {
+                return Ok(Err(Damage::Missing));
+            }
+            return Err(VaultError::NoVault { location: store.location() }.into());
+        }
+        Err(error) if error.kind == Kind::TooLarge => return Ok(Err(Damage::Nonsense("it is too large"))),
+        Err(error) => return Err(error.into()),
+    };
+    match Descriptor::decode(&bytes) {
+        // Its key slots may be newer too.
+        Err(damage) if damage.is_newer() => Err(Error::damaged(name::DESCRIPTOR, damage)),
+        outcome => Ok(outcome),
+    }
+}
+
+/// What reading needs of a descriptor that is lost: all of it follows from the keys. How data was cut does not, so
+/// nothing may be added.
+fn stand_in(keyring: &Keyring) -> Descriptor {
+    Descriptor {
+        vault: keyring.vault(),
+        created: 0,
+        chunk_sizes: CHUNK_SIZES,
+        settings: Vec::new(),
+        owner: keyring.verifying_key(),
     }
 }
 

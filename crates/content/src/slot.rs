@@ -13,18 +13,15 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::Bytes;
-use vault::VaultId;
 use vault::error::Damage;
 use vault::header::ObjectKind;
 use vault::wire::{Reader, Write};
+use vault::{VaultId, name};
 use zeroize::Zeroizing;
 
 use crate::error::ContentError;
 use crate::keyring::Keyring;
 use crate::secret::{Secret, SecretText};
-
-/// A key slot larger than this is refused.
-pub const SLOT_MAX: u64 = 8 << 20;
 
 const LABEL_MAX: usize = 1024;
 const RANDOM_SECRET_CONTEXT: &str = "strongroom 1 slot key";
@@ -258,7 +255,8 @@ pub struct Slot {
     pub label: String,
     /// When it was written, in seconds since 1970 (UTC).
     pub created: i64,
-    vault: VaultId,
+    /// The vault whose keys it says it holds; [`Self::open`] makes sure of it.
+    pub vault: VaultId,
     derivation: Derivation,
     public: Bytes,
     sealed: Bytes,
@@ -271,7 +269,7 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Slot {
-    /// Wraps `keyring` for `credential`; the bytes to store under a random name.
+    /// Wraps `keyring` for `credential`; the bytes to store under their hash.
     pub fn seal(
         keyring: &Keyring,
         credential: &Credential,
@@ -301,17 +299,14 @@ impl Slot {
     }
 
     /// Reads a slot's public part.
-    pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Self, Damage> {
+    pub fn decode(bytes: &Bytes) -> Result<Self, Damage> {
         let mut reader = Reader::new(bytes);
         ObjectKind::KeySlot.expect(&mut reader)?;
         let features = reader.u64("features")?;
         if features != 0 {
             return Err(Damage::UnknownFeatures { bits: features });
         }
-        let found = VaultId::read(&mut reader, "vault id")?;
-        if found != vault {
-            return Err(Damage::ForeignVault);
-        }
+        let vault = VaultId::read(&mut reader, "vault id")?;
         let kind = match reader.u8("slot kind")? {
             1 => SlotKind::Passphrase,
             2 => SlotKind::RecoveryCode,
@@ -322,7 +317,7 @@ impl Slot {
         let label = String::from_utf8_lossy(reader.sized("label", LABEL_MAX)?).into_owned();
         let derivation = Derivation::decode(&mut reader)?;
         let public = bytes.slice(..reader.position());
-        let sealed = bytes.slice_ref(reader.sized("sealed keyring", SLOT_MAX as usize)?);
+        let sealed = bytes.slice_ref(reader.sized("sealed keyring", name::SLOT_MAX as usize)?);
         reader.finish("key slot")?;
         Ok(Self { kind, label, created, vault, derivation, public, sealed })
     }
@@ -377,16 +372,16 @@ mod tests {
         ];
         for (i, mine) in credentials.iter().enumerate() {
             let bytes = Slot::seal(&keyring, mine, "me", 5, CHEAP, false).unwrap();
-            let slot = Slot::decode(&bytes, vault).unwrap();
+            let slot = Slot::decode(&bytes).unwrap();
             assert_eq!((slot.label.as_str(), slot.created, slot.kind), ("me", 5, mine.kind()));
             for (j, other) in credentials.iter().enumerate() {
                 let written = Credential::recognise(other.text());
                 assert_eq!(slot.open(&written).is_ok(), i == j);
             }
-            assert!(Slot::decode(&bytes, VaultId::default()).is_err());
+            assert_eq!(slot.vault, vault);
         }
         let bytes = Slot::seal(&keyring, &credentials[0], "", 0, CHEAP, true).unwrap();
-        let slot = Slot::decode(&bytes, vault).unwrap();
+        let slot = Slot::decode(&bytes).unwrap();
         assert!(!slot.open(&credentials[0]).unwrap().can_read());
         assert!(matches!(slot.open(&Credential::recognise(text("wrong"))), Err(ContentError::WrongKey)));
     }
@@ -411,7 +406,7 @@ mod tests {
         let at = bytes.windows(4).position(|window| window == CHEAP.memory_kib.to_le_bytes()).unwrap();
         let mut greedy = bytes.to_vec();
         greedy[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(Slot::decode(&greedy.into(), vault).is_err());
+        assert!(Slot::decode(&greedy.into()).is_err());
     }
 
     proptest! {
@@ -420,7 +415,7 @@ mod tests {
             let mut with_header = ObjectKind::KeySlot.header().to_vec();
             with_header.extend_from_slice(&[0; 24]);
             with_header.extend_from_slice(&bytes);
-            let _ = Slot::decode(&with_header.into(), VaultId::default());
+            let _ = Slot::decode(&with_header.into());
         }
     }
 }

@@ -116,7 +116,16 @@ pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failu
         return Err(place.no_vault());
     }
     let cache = settings::cache(global)?;
-    let open = |credential: &Credential| Vault::open(store.clone(), credential, &cache);
+    let open = |credential: &Credential| {
+        let vault = Vault::open(store.clone(), credential, &cache)?;
+        if let Some(damage) = vault.descriptor_damage() {
+            let object = vault::name::DESCRIPTOR;
+            output::note(&format!(
+                "warning: {object} is damaged ({damage}); going on with the key slot alone"
+            ));
+        }
+        Ok::<_, backup::Error>(vault)
+    };
     if let Some(credential) = passphrase::given(global)? {
         return Ok(open(&credential)?);
     }

@@ -41,9 +41,6 @@ use crate::wire::Reader;
 use fetches::Fetches;
 use listing::Listing;
 
-/// Enough of a key slot for its public beginning: header, features, vault id.
-const SLOT_BEGINNING: u64 = 32;
-
 /// Follows a check and can end it early.
 pub trait Watch: Send + Sync {
     /// What is being done now, in a word or two.
@@ -102,15 +99,18 @@ pub struct Report {
     pub ended_early: bool,
 }
 
-/// Checks the vault in `store`; `packs` says which packs are read whole. Only a failing store is an error.
+/// Checks the vault in `store`; `packs` says which packs are read whole, and `known` what an owner knows of the vault
+/// should its descriptor be lost. Only a failing store is an error.
 pub async fn check(
     store: &Arc<dyn Store>,
     packs: &ReadPacks,
+    known: Option<&Descriptor>,
     watch: &Arc<dyn Watch>,
 ) -> Result<Report, VaultError> {
     watch.stage("checking objects");
     let mut report = Report::default();
-    let Some(descriptor) = read_descriptor(store, &mut report.findings).await? else { return Ok(report) };
+    let stored = read_descriptor(store, &mut report.findings).await?;
+    let Some(descriptor) = stored.or_else(|| known.cloned()) else { return Ok(report) };
     let listing = Listing::take(store, &mut report.findings).await?;
     let mut check = Check::new(store, watch, descriptor, report, listing);
     check.key_slots().await?;
@@ -188,10 +188,10 @@ impl<'a> Check<'a> {
     async fn key_slots(&mut self) -> Result<(), VaultError> {
         let mut whole = 0;
         for object in std::mem::take(&mut self.listing.keys) {
-            let beginning = self.store.get_range(&object.name, 0..SLOT_BEGINNING.min(object.size)).await;
+            let outcome = self.store.get(&object.name, name::SLOT_MAX).await;
             let advice = "remove this key slot and add a new one; other slots still open the vault";
-            match beginning {
-                Ok(bytes) => match slot_beginning(&bytes, self.vault()) {
+            match outcome {
+                Ok(bytes) => match check_slot(&object.name, &bytes, self.vault()) {
                     Ok(()) => whole += 1,
                     Err(damage) => {
                         self.report.findings.add(Finding::of(object.name, &damage, advice));
@@ -366,27 +366,34 @@ async fn read_descriptor(
     store: &Arc<dyn Store>,
     findings: &mut Findings,
 ) -> Result<Option<Descriptor>, VaultError> {
-    let advice = "put it back from a copy of the vault: it is small, never changes, and nothing can be judged without it";
+    let advice = "put it back from a copy of the vault: it is small and never changes; until then the vault can be read \
+                  with a key, but not added to";
     match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => match Descriptor::decode(&bytes) {
             Ok(descriptor) => return Ok(Some(descriptor)),
             Err(damage) => findings.add(Finding::of(name::DESCRIPTOR, &damage, advice)),
         },
         Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {
-            return Err(VaultError::NoVault { location: store.location() });
+            if error.kind == Kind::Gone || store.list(name::SNAPSHOTS).await?.is_empty() {
+                return Err(VaultError::NoVault { location: store.location() });
+            }
+            findings.add(Finding::of(name::DESCRIPTOR, &Damage::Missing, advice))
         }
         Err(error) => findings.add(unreadable(error, advice)?),
     };
     Ok(None)
 }
 
-/// The public beginning of a key slot.
-fn slot_beginning(bytes: &[u8], vault: VaultId) -> Result<(), Damage> {
+/// What of a key slot can be checked without a key: its name, and its public beginning.
+fn check_slot(name: &str, bytes: &[u8], vault: VaultId) -> Result<(), Damage> {
     let mut reader = Reader::new(bytes);
     ObjectKind::KeySlot.expect(&mut reader)?;
     match reader.u64("features")? {
         0 => {}
         bits => return Err(Damage::UnknownFeatures { bits }),
+    }
+    if ObjectHash::from_object_name(name) != Some(ObjectHash::of(bytes)) {
+        return Err(Damage::HashMismatch);
     }
     if VaultId::read(&mut reader, "vault id")? == vault { Ok(()) } else { Err(Damage::ForeignVault) }
 }

@@ -9,8 +9,10 @@ use crate::wire::{Malformed, Reader};
 
 /// The public descriptor of the vault: the first object read, and the last one written when a vault is made.
 pub const DESCRIPTOR: &str = "strongroom.vault";
-/// Key slots: `keys/` and 32 hex digits.
+/// Key slots: `keys/` and the 64 hex digits of the hash.
 pub const KEYS: &str = "keys/";
+/// A key slot of more bytes is refused.
+pub const SLOT_MAX: u64 = 8 << 20;
 /// Packs: `packs/`, two hex digits, `/`, and the 64 of the hash.
 pub const PACKS: &str = "packs/";
 /// Index fragments: `index/` and the 64 hex digits of the hash.
@@ -111,6 +113,11 @@ impl ObjectHash {
     /// The object name of the index fragment with this hash.
     pub fn index_name(&self) -> String {
         format!("{INDEX}{self}")
+    }
+
+    /// The object name of the key slot with this hash.
+    pub fn slot_name(&self) -> String {
+        format!("{KEYS}{self}")
     }
 
     /// The object name of the snapshot with this hash.

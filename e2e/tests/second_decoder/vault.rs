@@ -70,9 +70,8 @@ impl Vault {
     /// Opens and checks everything in the vault at `top` with a passphrase, recovery code or key file.
     pub fn open(top: &Path, secret: &str) -> Self {
         let descriptor = open_descriptor(&std::fs::read(top.join("strongroom.vault")).unwrap());
-        let slots = objects(top, "keys");
-        assert!(slots.keys().all(|name| name.len() == 32 && name.chars().all(|c| c.is_ascii_hexdigit())));
-        let mut keyrings = slots.values().filter_map(|slot| open_slot(slot, descriptor.vault, secret));
+        let slots = hashed(top, "keys");
+        let mut keyrings = slots.iter().filter_map(|slot| open_slot(slot, descriptor.vault, secret));
         let keys = keyrings.next().expect("a slot opens");
         assert_eq!(keys.signing_key().verifying_key().to_bytes(), descriptor.owner);
 

@@ -103,7 +103,8 @@ pub fn check(
     let can_read = vault.keyring().can_read();
     let watch: Arc<dyn Watch> = progress.clone();
     let keyless = if can_read { ReadPacks::None } else { packs.clone() };
-    let report = vault.wait(vault::check::check(vault.store(), &keyless, &watch))?;
+    let report =
+        vault.wait(vault::check::check(vault.store(), &keyless, Some(vault.descriptor()), &watch))?;
     if report.ended_early {
         return Err(Error::Interrupted);
     }
@@ -172,9 +173,9 @@ impl Watch for Progress {
 
 /// Slots whose public beginning is whole, and the rest of whose layout is not.
 fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
-    for (name, slot) in vault.wait(slots::read_all(vault.store(), vault.id()))? {
+    for slots::Found { name, damage, .. } in vault.wait(slots::read_all(vault.store(), Some(vault.id())))? {
         let known = ledger.findings.iter().any(|finding| finding.object == name);
-        if let Err(damage) = slot
+        if let Some(damage) = damage
             && !known
         {
             let advice = "remove this key slot and add a new one; other slots still open the vault";

@@ -45,6 +45,9 @@ impl<'a> Session<'a> {
         request: &'a BackupRequest,
         progress: &'a Arc<Progress>,
     ) -> Result<Self, Error> {
+        if let Some(damage) = vault.descriptor_damage() {
+            return Err(Error::damaged(vault::name::DESCRIPTOR, damage.clone()));
+        }
         let started = now();
         let paths = absolute(&request.paths)?;
         let snapshots = SnapshotList::load(vault)?;

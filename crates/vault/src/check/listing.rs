@@ -6,7 +6,7 @@ use store::{ObjectInfo, Store};
 
 use super::finding::{Finding, Findings, Severity};
 use crate::error::VaultError;
-use crate::name::{self, ObjectHash, PackId};
+use crate::name::{self, ObjectHash};
 
 /// All objects of a vault by what their names say.
 #[derive(Debug, Default)]
@@ -35,11 +35,9 @@ impl Listing {
             let is_pack = || {
                 ObjectHash::from_object_name(&object.name).is_some_and(|hash| hash.pack_name() == object.name)
             };
-            let is_slot =
-                || object.name.strip_prefix(name::KEYS).is_some_and(|name| PackId::from_hex(name).is_some());
             if is_pack() {
                 listing.packs.push(object);
-            } else if is_slot() {
+            } else if is_hash_in(&object, name::KEYS) {
                 listing.keys.push(object);
             } else if is_hash_in(&object, name::DAMAGE) {
                 listing.damage_records.push(object);
