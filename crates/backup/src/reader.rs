@@ -20,6 +20,9 @@ use crate::{Error, Snapshot, Vault};
 /// How much of a pack's end is read to find its trailer in one request.
 const TAIL_GUESS: u64 = 64 << 10;
 
+/// How much memory the tables of packs may take: those of a few thousand packs.
+const PACK_CACHE: usize = 16 << 20;
+
 /// A pack whose trailer was read and whose key was opened.
 #[derive(Debug)]
 pub(crate) struct OpenPack {
@@ -27,15 +30,31 @@ pub(crate) struct OpenPack {
     pub pack: PackId,
     /// The object that holds it.
     pub object: ObjectHash,
-    trailer: Trailer,
+    /// Of this pack alone, by their numbers: a trailer as a whole keeps the list of its chunks in memory.
+    rows: Box<[SegmentRow]>,
     key: DataKey,
 }
 
 impl OpenPack {
+    fn new(pack: PackId, object: ObjectHash, trailer: &Trailer, key: DataKey) -> Self {
+        let of_pack = |row: &&SegmentRow| {
+            trailer.origins.get(row.origin as usize).is_some_and(|origin| origin.pack == pack)
+        };
+        let mut rows: Box<[SegmentRow]> = trailer.rows.iter().filter(of_pack).copied().collect();
+        rows.sort_unstable_by_key(|row| row.number);
+        Self { pack, object, rows, key }
+    }
+
+    /// About how many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.rows)
+    }
+
     /// Where a segment's sealed bytes are.
     pub fn row(&self, number: u32) -> Result<&SegmentRow, Error> {
         let missing = || Error::damaged(self.object.pack_name(), Damage::SegmentMissing { number });
-        self.trailer.row(self.pack, number).ok_or_else(missing)
+        let found = self.rows.binary_search_by_key(&number, |row| row.number).ok();
+        found.and_then(|place| self.rows.get(place)).ok_or_else(missing)
     }
 
     /// Opens sealed bytes.
@@ -51,10 +70,28 @@ type SegmentKey = (PackId, u32);
 struct Cached {
     objects: HashMap<PackId, ObjectHash>,
     packs: HashMap<PackId, Arc<OpenPack>>,
+    pack_order: VecDeque<PackId>,
+    pack_bytes: usize,
     segments: HashMap<SegmentKey, Bytes>,
     order: VecDeque<SegmentKey>,
     bytes: usize,
     openers: Vec<Opener>,
+}
+
+impl Cached {
+    fn keep_pack(&mut self, open: &Arc<OpenPack>) {
+        if self.packs.insert(open.pack, open.clone()).is_some() {
+            return;
+        }
+        self.pack_order.push_back(open.pack);
+        self.pack_bytes += open.weight();
+        while self.pack_bytes > PACK_CACHE {
+            let Some(gone) = self.pack_order.pop_front().and_then(|oldest| self.packs.remove(&oldest)) else {
+                break;
+            };
+            self.pack_bytes -= gone.weight();
+        }
+    }
 }
 
 /// Reads one vault. Shared between threads.
@@ -123,8 +160,8 @@ impl Reader {
         let place = Place { vault: self.vault.id(), id: *pack.bytes(), purpose: Purpose::from(trailer.kind) };
         let key = DataKey::open(self.vault.keyring(), origin.epoch, &origin.envelope, place)
             .map_err(|error| Error::content(&name, error))?;
-        let open = Arc::new(OpenPack { pack, object, trailer, key });
-        self.cached().packs.insert(pack, open.clone());
+        let open = Arc::new(OpenPack::new(pack, object, &trailer, key));
+        self.cached().keep_pack(&open);
         Ok(open)
     }
 
