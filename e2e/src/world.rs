@@ -80,7 +80,12 @@ impl Default for World {
 impl World {
     /// A new world without a vault.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self::in_folder(&std::env::temp_dir())
+    }
+
+    /// A new world without a vault below another folder than that for temporary files.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { folder: tempfile::tempdir_in(folder).unwrap() }
     }
 
     /// A new world with a vault whose passphrase is `right`.

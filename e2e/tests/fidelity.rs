@@ -57,6 +57,33 @@ fn in_place_what_is_damaged_lost_or_too_much_is_put_right() {
     assert_same(&before, &look(&world.path("source")));
 }
 
+/// In memory: a disk would take minutes to make and remove so many files.
+#[test]
+fn a_folder_of_a_million_entries_comes_back_and_costs_little_when_one_is_added() {
+    let world = World::in_folder(std::path::Path::new("/dev/shm"));
+    world.run(["init"]).expect(0);
+    std::fs::create_dir(world.path("source")).unwrap();
+    for number in 0..1_000_000 {
+        std::fs::File::create(world.path("source").join(format!("entry {number}"))).unwrap();
+    }
+    world.run(["backup", &world.text("source")]).expect(0);
+    std::fs::write(world.path("source/entry 500000 and a half"), "").unwrap();
+    let stored = |world: &World| world.objects("packs/").iter().map(|(_, size)| size).sum::<u64>();
+    let before = stored(&world);
+    world.run(["backup", &world.text("source")]).expect(0);
+    let added = stored(&world) - before;
+    assert!(added < 64 << 10, "one more entry added {added} bytes of packs");
+    let part = format!("latest:{}", world.text("source"));
+    world.run(["restore", &part, "--target", &world.text("back")]).expect(0);
+    let names = |folder| {
+        let mut names: Vec<_> =
+            std::fs::read_dir(world.path(folder)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert!(names("source") == names("back"), "other names came back");
+}
+
 #[test]
 fn paths_beyond_the_system_s_limit_come_back() {
     let world = World::with_vault();
