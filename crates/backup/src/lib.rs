@@ -38,5 +38,5 @@ pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
 pub use slots::{NewSlot, SlotInfo};
 pub use snapshots::{Filter, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};
-pub use tree_walk::{TreeStep, TreeWalk};
+pub use tree_walk::{TreeStep, TreeWalk, clean_path};
 pub use vault_access::Vault;

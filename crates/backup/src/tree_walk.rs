@@ -92,3 +92,17 @@ impl Iterator for TreeWalk {
         }
     }
 }
+
+/// The same path from the top, with single slashes and none at its end; the top is `/`. A snapshot holds no `..`, so that
+/// stays and is not found.
+pub fn clean_path(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 1);
+    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        out.push(b'/');
+        out.extend_from_slice(name);
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}

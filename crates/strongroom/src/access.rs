@@ -6,8 +6,8 @@ use std::sync::Arc;
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
 use store::{Location, Store};
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::{self, Output};
 use crate::{passphrase, settings};
 

@@ -1,13 +1,14 @@
 //! What can be typed: the contents page. Each verb's own options stand with the verb in `commands`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
-use crate::exit;
-use crate::output::WhenClosed;
+use crate::exit::{self, Code};
+use crate::failure::Failure;
+use crate::global::Global;
+use crate::output::{Output, WhenClosed};
 
 /// Encrypted, deduplicated, compressed backups that you can trust to come back.
 #[derive(Debug, Parser)]
@@ -21,47 +22,27 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// What every verb takes.
-#[derive(Args, Clone, Debug)]
-pub struct Global {
-    /// Where the vault is: a folder, or file:///PATH
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL|PATH",
-        env = "STRONGROOM_VAULT",
-        hide_env = true,
-        help_heading = "Vault and key"
-    )]
-    pub vault: Option<String>,
-    /// Read the passphrase, recovery code or key from the first line of this file
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        conflicts_with = "passphrase_command",
-        help_heading = "Vault and key"
-    )]
-    pub passphrase_file: Option<PathBuf>,
-    /// Run this command with `sh -c` and take the first line it writes
-    #[arg(long, global = true, value_name = "COMMAND", help_heading = "Vault and key")]
-    pub passphrase_command: Option<String>,
-    /// Keep the local index and journals under this folder
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "STRONGROOM_CACHE",
-        hide_env = true,
-        help_heading = "Vault and key"
-    )]
-    pub cache: Option<PathBuf>,
-    /// Write one JSON object per line, progress included
-    #[arg(long, global = true, help_heading = "Output")]
-    pub json: bool,
-    /// Say only what was asked for and what went wrong
-    #[arg(long, short, global = true, help_heading = "Output")]
-    pub quiet: bool,
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self, output: &Output) -> Result<Code, Failure> {
+        let global = self.global;
+        match self.verb {
+            Verb::Init(verb) => verb.run(&global, output),
+            Verb::Backup(verb) => verb.run(&global, output),
+            Verb::Snapshots(verb) => verb.run(&global, output),
+            Verb::Ls(verb) => verb.run(&global, output),
+            Verb::Find(verb) => verb.run(&global, output),
+            Verb::Diff(verb) => verb.run(&global, output),
+            Verb::Restore(verb) => verb.run(&global, output),
+            Verb::Dump(verb) => verb.run(&global, output),
+            Verb::Mount(verb) => verb.run(&global, output),
+            Verb::Check(verb) => verb.run(&global, output),
+            Verb::Stats(verb) => verb.run(&global, output),
+            Verb::Key(verb) => verb.run(&global, output),
+            Verb::Completions(verb) => verb.run(command(), output),
+            Verb::Man(verb) => verb.run(&command(), output),
+        }
+    }
 }
 
 /// The verbs. What each does stands with its options.

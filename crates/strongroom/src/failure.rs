@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::exit::{self, Code};
-use crate::output;
+use crate::output::text;
 
 /// Why a verb ends without having done what it was asked for.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Failure {
 
     /// A file of this machine could not be used; `action` follows "cannot be".
     pub fn file(path: &Path, action: &str, error: &io::Error) -> Self {
-        let message = format!("{} cannot be {action}", output::path(path.as_os_str().as_bytes()));
+        let message = format!("{} cannot be {action}", text::path(path.as_os_str().as_bytes()));
         Self { causes: vec![error.to_string()], ..Self::plain(message, advice(error.kind())) }
     }
 

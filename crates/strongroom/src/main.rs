@@ -1,6 +1,6 @@
 //! The command line of Strongroom: parses, composes, hands down.
 //!
-//! [`cli`] says what can be typed; each verb has its file in [`commands`]; [`output`] is the only place that talks,
+//! [`cli`] says what can be typed and whom it goes to; each verb has its file in [`commands`]; [`output`] is the only place that talks,
 //! [`exit`] the only map of exit codes.
 
 mod access;
@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod exit;
 mod failure;
+mod global;
 mod interrupt;
 mod output;
 mod passphrase;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     };
     interrupt::listen();
     let output = output::Output::new(cli.global.json, cli.global.quiet, cli.verb.when_closed());
-    let code = match commands::run(cli, &output) {
+    let code = match cli.run(&output) {
         Ok(code) => code,
         Err(failure) => output.failure(&failure),
     };

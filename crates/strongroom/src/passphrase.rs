@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use backup::{Credential, SecretText};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::interrupt;
 
 /// Where programs may leave the secret.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use backup::Credential;
 
-use crate::cli::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 
 /// The folder under which each vault has its cache.
 pub fn cache(global: &Global) -> Result<PathBuf, Failure> {

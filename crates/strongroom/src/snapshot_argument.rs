@@ -58,7 +58,7 @@ impl SnapshotArgument {
             Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default()),
             None => (bytes, &b""[..]),
         };
-        Self { snapshot: String::from_utf8_lossy(snapshot).into_owned(), path: absolute(path) }
+        Self { snapshot: String::from_utf8_lossy(snapshot).into_owned(), path: backup::clean_path(path) }
     }
 
     /// What is at the path.
@@ -80,19 +80,6 @@ impl SnapshotArgument {
         }
         Ok(found)
     }
-}
-
-/// The same path from the top, without what means nothing. A snapshot holds no `..`, so that stays and is not found.
-fn absolute(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len() + 1);
-    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
-        out.push(b'/');
-        out.extend_from_slice(name);
-    }
-    if out.is_empty() {
-        out.push(b'/');
-    }
-    out
 }
 
 #[cfg(test)]

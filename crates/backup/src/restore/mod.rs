@@ -53,6 +53,7 @@ use content::body::Problem;
 use content::tree::Entry;
 use files::Selection;
 
+use crate::tree_walk::clean_path;
 use crate::{Error, Progress, Reader, Snapshot, Vault};
 use session::Session;
 
@@ -128,7 +129,7 @@ pub fn restore(
     progress.set_stage("preparing");
     let reader = Reader::new(vault, TREE_CACHE);
     let root = reader.open(&request.snapshot)?;
-    let part = clean(&request.part);
+    let part = clean_path(&request.part);
     let start = find(&reader, &root, &part, request)?;
     let session = Arc::new(Session::begin(vault, request, progress, &reader, &root));
     progress.checkpoint()?;
@@ -145,17 +146,4 @@ fn find(reader: &Arc<Reader>, root: &Entry, part: &[u8], request: &RestoreReques
         path: String::from_utf8_lossy(&request.part).into_owned(),
         snapshot: request.snapshot.id.to_string(),
     })
-}
-
-/// An absolute path with single slashes and none at its end; the top is `/`.
-fn clean(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len() + 1);
-    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
-        out.push(b'/');
-        out.extend_from_slice(name);
-    }
-    if out.is_empty() {
-        out.push(b'/');
-    }
-    out
 }

@@ -14,7 +14,8 @@ use files::{ApplyOptions, TargetError};
 use vault::VaultError;
 
 use super::compare::Ids;
-use super::{RestoreReport, RestoreRequest, clean};
+use super::{RestoreReport, RestoreRequest};
+use crate::tree_walk::clean_path;
 use crate::{Error, Progress, Reader, Vault};
 
 /// No more problems are kept than this; the rest is counted.
@@ -191,7 +192,7 @@ impl Session {
 fn sources(request: &RestoreRequest, reader: &Arc<Reader>, root: &Entry) -> Vec<Vec<u8>> {
     let is_there = |path: &[u8]| matches!(reader.lookup(root, path), Ok(Some(_)));
     let resolve = |path: &Vec<u8>| {
-        let path = clean(path);
+        let path = clean_path(path);
         if is_there(&path) {
             return Some(path);
         }

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::units::parse_percent;
 use crate::access;
-use crate::cli::Global;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::{self, Output};
 use crate::progress_bar::Shown;
 

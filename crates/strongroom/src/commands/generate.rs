@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -21,9 +20,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self, output: &Output) -> Result<Code, Failure> {
+    /// `command` is what the script completes.
+    pub fn run(&self, mut command: clap::Command, output: &Output) -> Result<Code, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::command(), "strongroom", &mut script);
+        clap_complete::generate(self.shell, &mut command, "strongroom", &mut script);
         let script = String::from_utf8_lossy(&script).into_owned();
         if output.json {
             output
@@ -47,10 +47,10 @@ pub struct Man {
 }
 
 impl Man {
-    pub fn run(&self, output: &Output) -> Result<Code, Failure> {
+    /// `command` is what the pages describe.
+    pub fn run(&self, command: &clap::Command, output: &Output) -> Result<Code, Failure> {
         let fail = |error| Failure::file(&self.folder, "made", &error);
         std::fs::create_dir_all(&self.folder).map_err(fail)?;
-        let command = cli::command();
         let mut pages = vec![command.clone().name("strongroom")];
         for verb in command.get_subcommands() {
             let name = format!("strongroom-{}", verb.get_name());

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::access::{self, Place};
-use crate::cli::Global;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::Output;
 use crate::passphrase;
 

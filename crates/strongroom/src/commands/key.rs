@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::access;
-use crate::cli::Global;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::{self, Output};
 use crate::{passphrase, settings};
 

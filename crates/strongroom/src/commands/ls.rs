@@ -8,9 +8,9 @@ use content::tree::{Entry, Node};
 use serde_json::{Value, json};
 
 use crate::access;
-use crate::cli::Global;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::{self, Output};
 use crate::snapshot_argument::{Narrow, SnapshotArgument};
 

@@ -6,7 +6,7 @@
 
 mod event;
 mod stream;
-mod text;
+pub mod text;
 
 use std::io::Write;
 
