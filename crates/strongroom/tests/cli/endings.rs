@@ -102,12 +102,24 @@ fn a_damaged_snapshot_is_reported_and_the_others_are_listed() {
 }
 
 #[test]
-fn a_damaged_descriptor_is_damage_and_not_a_missing_vault() {
+fn a_damaged_or_lost_descriptor_is_told_and_the_vault_can_still_be_read() {
     let world = World::with_snapshot();
-    flip(&world.path("vault/strongroom.vault"));
-    let outcome = world.run(&["snapshots"]);
-    assert_eq!(outcome.code, Some(12), "{outcome:?}");
-    assert!(outcome.err.contains("strongroom.vault") && outcome.err.contains("hint:"), "{outcome:?}");
+    let descriptor = world.path("vault/strongroom.vault");
+    flip(&descriptor);
+    for _ in ["damaged", "lost"] {
+        let outcome = world.run(&["snapshots"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.err.contains("warning: strongroom.vault"), "{outcome:?}");
+        for verb in [&["check"][..], &["backup", "/etc/hostname"]] {
+            let outcome = world.run(verb);
+            assert_eq!(outcome.code, Some(12), "{outcome:?}");
+            let said = format!("{}{}", outcome.out, outcome.err);
+            assert!(said.contains("strongroom.vault"), "{outcome:?}");
+        }
+        let again = world.run(&["init"]);
+        assert_eq!(again.code, Some(1), "nothing is made over it: {again:?}");
+        let _ = std::fs::remove_file(&descriptor);
+    }
 }
 
 /// Starts a run that writes JSON lines and waits until it has begun; what it writes after that.
