@@ -11,6 +11,7 @@ use content::Address;
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
 use content::tree::{Entry, FileContent, Node, decode_extents, decode_page};
+use store::Store;
 use vault::error::Damage;
 use vault::pack::{SegmentRow, Tail, Trailer, trailer_in_tail};
 use vault::{ObjectHash, PackId};
@@ -18,7 +19,7 @@ use vault::{ObjectHash, PackId};
 use crate::{Error, Snapshot, Vault};
 
 /// How much of a pack's end is read to find its trailer in one request.
-const TAIL_GUESS: u64 = 64 << 10;
+pub(crate) const TAIL_GUESS: u64 = 64 << 10;
 
 /// How much memory the tables of packs may take: those of a few thousand packs.
 const PACK_CACHE: usize = 16 << 20;
@@ -97,6 +98,7 @@ impl Cached {
 /// Reads one vault. Shared between threads.
 pub struct Reader {
     vault: Arc<Vault>,
+    store: Arc<dyn Store>,
     limit: usize,
     cached: Mutex<Cached>,
 }
@@ -110,7 +112,16 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Reads `vault`, keeping at most `cache_bytes` of opened segments.
     pub fn new(vault: &Arc<Vault>, cache_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { vault: vault.clone(), limit: cache_bytes, cached: Mutex::default() })
+        Self::from_store(vault, vault.reading(), cache_bytes)
+    }
+
+    /// As [`Self::new`], but what it reads is what is in the store now.
+    pub(crate) fn uncached(vault: &Arc<Vault>, cache_bytes: usize) -> Arc<Self> {
+        Self::from_store(vault, vault.store().clone(), cache_bytes)
+    }
+
+    fn from_store(vault: &Arc<Vault>, store: Arc<dyn Store>, limit: usize) -> Arc<Self> {
+        Arc::new(Self { vault: vault.clone(), store, limit, cached: Mutex::default() })
     }
 
     /// The vault it reads.
@@ -168,8 +179,7 @@ impl Reader {
     /// A pack's trailer, decoded and as stored.
     pub(crate) fn trailer(&self, object: ObjectHash) -> Result<(Trailer, Bytes), Error> {
         let name = object.pack_name();
-        let store = self.vault.store();
-        let read = |length| missing_is_damage(self.vault.wait(store.get_tail(&name, length)), &name);
+        let read = |length| missing_is_damage(self.vault.wait(self.store.get_tail(&name, length)), &name);
         let (tail, size) = read(TAIL_GUESS)?;
         let damaged = |damage| Error::damaged(&name, damage);
         let encoded = match trailer_in_tail(&tail, size).map_err(damaged)? {
@@ -201,7 +211,7 @@ impl Reader {
         let row = open.row(number)?;
         let range = row.offset..row.offset + u64::from(row.length);
         let name = open.object.pack_name();
-        let sealed = missing_is_damage(self.vault.wait(self.vault.store().get_range(&name, range)), &name)?;
+        let sealed = missing_is_damage(self.vault.wait(self.store.get_range(&name, range)), &name)?;
         let mut opener = self.borrow_opener();
         let raw = open.open(number, &sealed, &mut opener).map(Bytes::copy_from_slice);
         self.return_opener(opener);

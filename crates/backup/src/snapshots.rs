@@ -66,7 +66,7 @@ impl SnapshotList {
             let fetches: Vec<_> = group
                 .iter()
                 .map(|object| {
-                    let (store, name) = (vault.store().clone(), object.name.clone());
+                    let (store, name) = (vault.reading(), object.name.clone());
                     vault.spawn(async move { store.get(&name, SNAPSHOT_MAX).await })
                 })
                 .collect();

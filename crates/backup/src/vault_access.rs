@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use content::{ContentError, Keyring};
-use store::{Kind, Store};
+use store::{Cached, Kind, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
 use vault::{VaultError, VaultId, name};
@@ -16,10 +16,20 @@ use crate::{Credential, Error};
 /// How data is cut in new vaults.
 pub const CHUNK_SIZES: ChunkSizes = ChunkSizes { min: 256 << 10, average: 1 << 20, max: 4 << 20 };
 
+/// How much of a remote vault's small immutable objects is kept on this machine, in bytes.
+const OBJECTS_KEPT: u64 = 512 << 20;
+
+/// Objects that are named by their hash, and read in parts.
+fn is_kept(name: &str) -> bool {
+    [name::PACKS, name::SNAPSHOTS].iter().any(|folder| name.starts_with(folder))
+}
+
 /// A vault that was opened with a key.
 #[derive(Debug)]
 pub struct Vault {
     store: Arc<dyn Store>,
+    /// The store with a cache before it, when it is remote.
+    cached: Option<Arc<Cached>>,
     descriptor: Descriptor,
     /// What is wrong with the stored descriptor; then `descriptor` is a stand-in.
     descriptor_damage: Option<Damage>,
@@ -117,12 +127,28 @@ impl Vault {
     ) -> Result<Arc<Self>, Error> {
         let cache = cache.join(descriptor.vault.to_string());
         make_private_folder(&cache)?;
-        Ok(Arc::new(Self { store, descriptor, descriptor_damage, keyring, slot, cache, runtime }))
+        let cached = store
+            .is_remote()
+            .then(|| Arc::new(Cached::new(store.clone(), is_kept, &cache.join("objects"), OBJECTS_KEPT)));
+        Ok(Arc::new(Self { store, cached, descriptor, descriptor_damage, keyring, slot, cache, runtime }))
     }
 
     /// Its store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Its store through the machine's cache: for whoever wants what an object says, and not to know that it is there.
+    pub(crate) fn reading(&self) -> Arc<dyn Store> {
+        match &self.cached {
+            Some(cached) => cached.clone(),
+            None => self.store.clone(),
+        }
+    }
+
+    /// The cache itself, when the store is remote.
+    pub(crate) fn cached(&self) -> Option<&Arc<Cached>> {
+        self.cached.as_ref()
     }
 
     /// Its keys.

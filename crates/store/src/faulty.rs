@@ -197,6 +197,10 @@ impl Store for Faulty {
         self.inner.location()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
         let verdict = self.meet(Operation::Put, name).await?;
         self.inner.put(name, parts).await?;

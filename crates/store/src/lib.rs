@@ -36,6 +36,7 @@
 //!
 //! What each error kind means is said at [`Kind`]; what to do about it, by [`StoreError::hint`].
 
+mod cached;
 mod error;
 mod faulty;
 mod folder;
@@ -59,6 +60,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use cached::{Cached, Immutable};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;
@@ -86,6 +88,11 @@ pub struct ObjectInfo {
 pub trait Store: Send + Sync + Debug {
     /// Where the store is, for messages; never holds credentials.
     fn location(&self) -> String;
+
+    /// Whether its objects are on other machines, so that keeping some of them here saves time and money.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// Writes a whole object, made of `parts` in order; durable when it returns. A name that exists is left alone.
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError>;

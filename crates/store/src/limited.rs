@@ -94,6 +94,10 @@ impl Store for Limited {
         self.inner.location()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
         self.upload(total(&parts)).await;
         self.inner.put(name, parts).await

@@ -32,6 +32,10 @@ impl Store for ReadOnly {
         self.inner.location()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     async fn put(&self, name: &str, _parts: Vec<Bytes>) -> Result<(), StoreError> {
         self.refuse(Operation::Put, name)
     }

@@ -137,6 +137,10 @@ impl Store for Recorded {
         self.inner.location()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
         let outcome = self.inner.put(name, parts.clone()).await;
         let bytes = total(&parts);

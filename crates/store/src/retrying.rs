@@ -88,6 +88,10 @@ impl Store for Retrying {
         self.inner.location()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
         self.repeat(|| self.inner.put(name, parts.clone())).await
     }

@@ -43,7 +43,7 @@ pub(super) fn find(
     let mut affects: HashMap<usize, Vec<String>> =
         ledger.losses.iter().map(|loss| (loss.finding, Vec::new())).collect();
     affects.extend((0..graph.len() as u32).filter_map(|page| Some((graph.trouble(page)?, Vec::new()))));
-    let reader = Reader::new(vault, CACHE);
+    let reader = Reader::uncached(vault, CACHE);
     let mut search = Search { reader, graph, losses, marked: Vec::new(), affects, progress };
     search.mark();
     // The newest first: that is the one somebody will want back.

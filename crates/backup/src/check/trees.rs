@@ -42,7 +42,7 @@ pub(super) fn walk(
 ) -> Result<Graph, Error> {
     progress.set_stage("checking trees");
     let lengths = Lengths::read(vault, ledger, progress)?;
-    let reader = Reader::new(vault, CACHE);
+    let reader = Reader::uncached(vault, CACHE);
     let mut losses: HashMap<PackId, Vec<usize>> = HashMap::new();
     for (place, loss) in ledger.losses.iter().enumerate() {
         losses.entry(loss.pack).or_default().push(place);

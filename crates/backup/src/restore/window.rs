@@ -29,10 +29,10 @@ const WINDOW_FILES: usize = 8192;
 const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.
 const COMPARED_AT_ONCE: usize = 3;
-/// Ranges are no longer than this, in sealed bytes.
-const RANGE_MAX: u64 = 2 << 20;
-/// Unwanted bytes between two segments that are fetched rather than asked for around them.
-const GAP_MAX: u64 = 64 << 10;
+/// How long ranges may be in sealed bytes, and how many unwanted bytes between two segments are fetched rather than asked
+/// for around them. A request to another machine costs more than a few bytes.
+const NEAR: (u64, u64) = (2 << 20, 64 << 10);
+const FAR: (u64, u64) = (6 << 20, 256 << 10);
 /// One comparison takes about this many bytes, or this many files.
 const COMPARE_BYTES: u64 = 8 << 20;
 const COMPARE_FILES: usize = 64;
@@ -254,6 +254,7 @@ impl Windows {
             return Ok(());
         }
         let share = Arc::new(self.written.take(1, &self.session)?);
+        let (range_max, gap_max) = if self.session.vault.store().is_remote() { FAR } else { NEAR };
         let mut segments = self.group(window.chunks)?.into_iter().peekable();
         while let Some(first) = segments.next() {
             let object = first.pack.object;
@@ -261,8 +262,8 @@ impl Windows {
             let mut together = vec![first];
             while let Some(next) = segments.next_if(|next| {
                 next.pack.object == object
-                    && (range.end..=range.end + GAP_MAX).contains(&next.sealed.start)
-                    && next.sealed.end - range.start <= RANGE_MAX
+                    && (range.end..=range.end + gap_max).contains(&next.sealed.start)
+                    && next.sealed.end - range.start <= range_max
             }) {
                 range.end = next.sealed.end;
                 together.push(next);

@@ -9,9 +9,9 @@ use content::envelope::DIRECTORY_NUMBER;
 use content::index::PackChunks;
 use content::segment::{Compression, Grain, Sealer};
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
-use store::StoreError;
+use store::{Cached, StoreError};
 use vault::fragment::PackRecord;
-use vault::pack::PackAssembler;
+use vault::pack::{PackAssembler, PackKind};
 use vault::{ObjectHash, PackId};
 
 use super::assemble::NewFragment;
@@ -19,6 +19,7 @@ use super::lane::{PackEnd, PackInFlight};
 use super::seal::ToPack;
 use super::session::{Session, store_fragment};
 use crate::Error;
+use crate::reader::TAIL_GUESS;
 
 /// Packs on their way to the store hold no more bytes than this together, unless one alone does.
 const UPLOADING_MAX: u64 = 48 << 20;
@@ -104,6 +105,25 @@ pub(super) fn run(
     if finished && packing.open.is_empty() { Ok(packing.packed) } else { Err(Error::Interrupted) }
 }
 
+/// Keeps a stored pack in the parts that a [`crate::Reader`] asks for.
+async fn remember(cached: &Cached, name: &str, parts: &[Bytes], size: u64) {
+    let mut start = 0;
+    for part in parts {
+        let end = start + part.len() as u64;
+        cached.remember_range(name, start..end, part.clone()).await;
+        start = end;
+    }
+    let mut tail = Vec::new();
+    let mut missing = TAIL_GUESS as usize;
+    for part in parts.iter().rev() {
+        let taken = part.slice(part.len().saturating_sub(missing)..);
+        missing -= taken.len();
+        tail.push(taken);
+    }
+    tail.reverse();
+    cached.remember_tail(name, TAIL_GUESS, &tail.concat(), size).await;
+}
+
 impl Packing<'_> {
     fn open_pack(&mut self, pack: &Arc<PackInFlight>) -> &mut OpenPack {
         let vault = self.session.vault.id();
@@ -152,8 +172,15 @@ impl Packing<'_> {
         self.uploading_bytes += finished.size;
         let store = self.session.vault.store().clone();
         let done = self.uploaded_in.clone();
+        // The next backup reads the trees of this one.
+        let cached = self.session.vault.cached().filter(|_| pack.kind == PackKind::Tree).cloned();
+        let parts = cached.as_ref().map(|_| finished.parts.clone());
         self.session.vault.spawn(async move {
-            let outcome = store.put(&finished.hash.pack_name(), finished.parts).await;
+            let name = finished.hash.pack_name();
+            let outcome = store.put(&name, finished.parts).await;
+            if let (Ok(()), Some(cached), Some(parts)) = (&outcome, cached, parts) {
+                remember(&cached, &name, &parts, finished.size).await;
+            }
             // Nobody listens only when the run has failed already.
             let _ = done.send(Uploaded { record, chunks, outcome });
         });

@@ -106,12 +106,14 @@ impl<'a> Session<'a> {
         let Some(index) = slot.as_mut() else { return Ok(()) };
         let mut opener = Opener::new();
         let (mut records, mut chunks) = (Vec::new(), Vec::new());
+        // Whether they are in the store is the question.
+        let reader = Reader::uncached(self.vault, 0);
         for object in leftovers {
             if index.holds(object) {
                 continue;
             }
             // One that is missing or damaged is just not reused.
-            let Ok((trailer, encoded)) = self.reader.trailer(object) else { continue };
+            let Ok((trailer, encoded)) = reader.trailer(object) else { continue };
             let size = trailer.object_size(encoded.len());
             let record = PackRecord { hash: object, size, trailer: encoded };
             if let Ok(packs) = open_directories(self.vault.keyring(), &record, &trailer, &mut opener) {

@@ -1,0 +1,177 @@
+//! Requests are money and time: what each operation on a remote vault may ask of its store.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backup::{Overwrite, Progress, ReadData, RestoreRequest, SnapshotList, Vault, check, restore};
+use bytes::Bytes;
+use store::{MemoryStore, ObjectInfo, Operation, Recorded, Store, StoreError};
+use tempfile::TempDir;
+
+/// A store that says it is far away.
+#[derive(Debug)]
+struct Far(Arc<Recorded>);
+
+#[async_trait]
+impl Store for Far {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.0.put(name, parts).await
+    }
+
+    async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.0.replace(name, parts).await
+    }
+
+    async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
+        self.0.get(name, size_max).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.0.get_range(name, range).await
+    }
+
+    async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
+        self.0.get_tail(name, length_max).await
+    }
+
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+        self.0.stat(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.0.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.0.delete(name).await
+    }
+}
+
+/// How many calls of which kind, by folder.
+type Asked = BTreeMap<(Operation, String), usize>;
+
+/// A vault in a remote store, a folder to back up, and two machines' caches.
+struct World {
+    store: Arc<Recorded>,
+    source: TempDir,
+    cache: TempDir,
+    other_cache: TempDir,
+}
+
+impl World {
+    fn new(plant: impl FnOnce(&Path)) -> Self {
+        // Nobody wants to wait for a disk that is to hold a hundred thousand files.
+        let source = tempfile::tempdir_in("/dev/shm").unwrap();
+        plant(source.path());
+        let store = Arc::new(Recorded::new(Arc::new(MemoryStore::new())));
+        let world = Self {
+            store,
+            source,
+            cache: tempfile::tempdir().unwrap(),
+            other_cache: tempfile::tempdir().unwrap(),
+        };
+        support::create(Arc::new(Far(world.store.clone())), world.cache.path());
+        world
+    }
+
+    /// Opens the vault and works with it; what was asked of the store, by kind of call and folder.
+    fn asked(&self, cache: &TempDir, work: impl FnOnce(&Arc<Vault>)) -> Asked {
+        self.store.forget_calls();
+        work(&support::open(Arc::new(Far(self.store.clone())), cache.path()));
+        let mut asked = BTreeMap::new();
+        for call in self.store.calls() {
+            let folder = call.name.split('/').next().unwrap().to_owned();
+            *asked.entry((call.operation, folder)).or_default() += 1;
+        }
+        asked
+    }
+
+    fn back_up(&self) -> Asked {
+        self.asked(&self.cache, |vault| {
+            support::run(vault, self.source.path());
+        })
+    }
+
+    fn restore(&self, cache: &TempDir, part: &str) -> Asked {
+        let target = tempfile::tempdir_in("/dev/shm").unwrap();
+        self.asked(cache, |vault| {
+            let request = RestoreRequest {
+                snapshot: support::latest(vault),
+                part: self.source.path().join(part).as_os_str().as_encoded_bytes().to_vec(),
+                target: target.path().to_path_buf(),
+                selection: files::Selection::default(),
+                overwrite: Overwrite::default(),
+                delete: false,
+                verify: false,
+                dry_run: false,
+                parallelism: None,
+            };
+            let report = restore(vault, &request, &Arc::new(Progress::new())).unwrap();
+            assert!(report.problems.is_empty(), "{:?}", report.problems);
+        })
+    }
+}
+
+/// A hundred thousand small files in a thousand folders.
+fn many(top: &Path) {
+    for folder in 0..1000 {
+        let folder = top.join(format!("folder-{folder}"));
+        fs::create_dir(&folder).unwrap();
+        for file in 0..100 {
+            fs::write(folder.join(format!("file-{file}")), format!("{} {file}", folder.display())).unwrap();
+        }
+    }
+}
+
+/// Asserts that no more was asked than `most` calls.
+fn expect(what: &str, asked: &Asked, most: usize) {
+    let total: usize = asked.values().sum();
+    assert!(total <= most, "{what}: {total} calls where {most} are allowed: {asked:?}");
+}
+
+#[test]
+fn an_unchanged_backup_of_a_hundred_thousand_files_is_a_handful_of_requests() {
+    let world = World::new(many);
+    // Files that were just made are read once more by the second run; the third finds nothing to do.
+    for _ in 0..2 {
+        world.back_up();
+    }
+    expect("unchanged", &world.back_up(), 8);
+    expect("one file, on this machine", &world.restore(&world.cache, "folder-7/file-7"), 8);
+    expect("one file, on a new machine", &world.restore(&world.other_cache, "folder-7/file-7"), 16);
+    let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
+    expect("snapshots", &world.asked(&world.cache, list), 4);
+    let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::No, &Arc::new(Progress::new())).unwrap());
+    expect("check", &world.asked(&world.cache, look), 30);
+    let all = world.restore(&world.cache, "");
+    expect("restore", &all, 18);
+}
+
+#[test]
+fn a_first_backup_writes_few_large_objects_and_they_are_read_in_few_parts() {
+    let world = World::new(|top| {
+        for n in 0..16 {
+            fs::write(top.join(n.to_string()), support::noise(n, 16 << 20)).unwrap();
+        }
+    });
+    expect("first", &world.back_up(), 28);
+    expect("restore", &world.restore(&world.cache, ""), 90);
+    let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::All, &Arc::new(Progress::new())).unwrap());
+    expect("check of all data", &world.asked(&world.cache, look), 105);
+}
