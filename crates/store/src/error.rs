@@ -96,7 +96,9 @@ impl StoreError {
             Kind::InvalidName => {
                 "Use relative names of letters, digits, '.', '_' and '-' that begin with no dot."
             }
-            Kind::UnknownLocation => "Use a path, or file:///PATH.",
+            Kind::UnknownLocation => {
+                "Use a path, or a URL such as s3://BUCKET/PREFIX or sftp://USER@HOST/PATH."
+            }
             Kind::Unavailable => "Try again later; what was already written is kept.",
             Kind::Gone => {
                 "Put the store back where it was (mount its disk), then run the same command again."

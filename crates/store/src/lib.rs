@@ -9,7 +9,8 @@
 //! Every implementation promises this, and [`conformance`] checks it (feature `conformance`).
 //!
 //! **Names** are relative, `/`-separated components of `[A-Za-z0-9._-]` that begin with no dot; see [`name`]. The
-//! first component `tmp` belongs to the store itself. A name is either an object or a folder of objects, never both.
+//! first component `tmp` belongs to the store itself. A caller uses a name for an object or for a folder of objects,
+//! never for both: a store that has folders refuses it.
 //!
 //! **Whole or not at all.** An object appears with all its bytes or does not appear: no reader and no listing ever
 //! sees a part of one, whatever happens to the writer. After an error from a write or a delete the object may be
@@ -43,6 +44,8 @@ mod folder;
 mod limited;
 mod location;
 mod memory;
+mod network;
+mod opendal_store;
 mod operation;
 mod random;
 mod read_only;
@@ -65,8 +68,9 @@ pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;
 pub use limited::{Limited, Rates};
-pub use location::{Location, SCHEMES, create_url, open_url};
+pub use location::{Bucket, Location, LookUp, SCHEMES, SshFolder, WebFolder, create_url, open_url};
 pub use memory::MemoryStore;
+pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};
 pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};

@@ -1,104 +1,228 @@
 //! From what the user typed to a store.
+//!
+//! | location | store |
+//! |---|---|
+//! | `PATH`, `file:///PATH` | a folder of this machine |
+//! | `s3://BUCKET/PREFIX` | S3 and its kin |
+//! | `azblob://CONTAINER/PREFIX` | Azure Blob Storage |
+//! | `gcs://BUCKET/PREFIX`, `gs://…` | Google Cloud Storage |
+//! | `sftp://USER@HOST:PORT/PATH` | a folder over SSH; `/~/PATH` begins at the user's home |
+//! | `webdav://HOST:PORT/PATH`, `webdavs://…` | a folder on a WebDAV server, plain or encrypted |
+//!
+//! A location says where, never with which right: a password or key in it is refused, and so is a query. Credentials
+//! are taken from where each ecosystem keeps them; see [`Location::open`].
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+mod url;
+
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{FolderStore, Kind, Store, StoreError};
+use crate::{FolderStore, Kind, OpendalStore, Store, StoreError, network, opendal_store};
+use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
 
 /// The schemes that a location may have now; one without a scheme is a path.
-pub const SCHEMES: &[&str] = &["file"];
+pub const SCHEMES: &[&str] = &["file", "s3", "sftp", "azblob", "gcs", "gs", "webdav", "webdavs"];
+
+/// Finds a setting by the name of its environment variable.
+pub type LookUp<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// A place where a store is or can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A folder of this machine.
     Folder(PathBuf),
+    /// A bucket of S3 or its kin.
+    S3(Bucket),
+    /// A container of Azure Blob Storage.
+    Azblob(Bucket),
+    /// A bucket of Google Cloud Storage.
+    Gcs(Bucket),
+    /// A folder that is reached over SSH.
+    Sftp(SshFolder),
+    /// A folder on a WebDAV server.
+    Webdav(WebFolder),
+}
+
+/// A bucket or container, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// What all names in it begin with, without slashes at its ends; empty for the whole bucket.
+    pub prefix: String,
+}
+
+/// A folder behind an SSH server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshFolder {
+    /// Who logs in; without, whom the SSH configuration names.
+    pub user: Option<String>,
+    /// The server: a name, an address, or a name in the SSH configuration.
+    pub host: String,
+    /// Without, the one of the SSH configuration.
+    pub port: Option<u16>,
+    /// Absolute, or relative to the user's home.
+    pub path: String,
+}
+
+/// A folder on a web server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebFolder {
+    /// Whether TLS is used.
+    pub is_encrypted: bool,
+    /// `HOST` or `HOST:PORT`.
+    pub authority: String,
+    /// Without slashes at its ends; empty for the server's root.
+    pub path: String,
 }
 
 impl Location {
     /// Understands a path or a URL. The error never repeats what may hold a password.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
-        let refuse = |shown: &str, reason: String| {
-            StoreError::new(Kind::UnknownLocation, "find", "", shown).because(reason)
-        };
         if text.is_empty() {
-            return Err(refuse("(empty)", "no location was given".to_owned()));
+            return Err(refuse("(empty)", "no location was given"));
         }
         let Some((scheme, rest)) = split_scheme(text) else { return Ok(Self::Folder(text.into())) };
-        if !scheme.eq_ignore_ascii_case("file") {
-            let known = SCHEMES.join(", ");
-            return Err(refuse(
-                &format!("{scheme}://…"),
-                format!("the scheme '{scheme}' is not available; available are a plain path and: {known}"),
-            ));
-        }
-        // `file://HOST/PATH`: the host is empty or this machine.
-        let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
-        if !path.starts_with('/') {
-            return Err(refuse(
-                text,
-                "a file URL has three slashes before the path: file:///PATH".to_owned(),
-            ));
-        }
-        let bytes = decode_percent(path).ok_or_else(|| {
-            refuse(text, "a percent sign in a URL is followed by two hex digits".to_owned())
-        })?;
-        Ok(Self::Folder(OsString::from_vec(bytes).into()))
+        let lower = scheme.to_ascii_lowercase();
+        let parsed = match &*lower {
+            "file" => file(rest).map(Self::Folder),
+            "s3" => bucket(rest).map(Self::S3),
+            "azblob" => bucket(rest).map(Self::Azblob),
+            "gcs" | "gs" => bucket(rest).map(Self::Gcs),
+            "sftp" => sftp(rest).map(Self::Sftp),
+            "webdav" | "webdavs" => web_folder(rest, lower == "webdavs").map(Self::Webdav),
+            _ => {
+                let known = SCHEMES.join(", ");
+                let reason = format!(
+                    "the scheme '{scheme}' is not available; available are a plain path and: {known}"
+                );
+                return Err(refuse(&format!("{scheme}://…"), &reason));
+            }
+        };
+        parsed.map_err(|reason| refuse(&format!("{scheme}://…"), reason))
     }
 
-    /// Opens the store that is there.
+    /// Opens the store that is there. Credentials come from the environment and from the files that it names:
+    ///
+    /// * S3: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`; without them `AWS_PROFILE` and
+    ///   `~/.aws`. `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION` and `AWS_DEFAULT_REGION` say where. The
+    ///   machine's own role is asked for only when `AWS_EC2_METADATA_DISABLED` is `false`.
+    /// * SFTP: the `ssh` command with its configuration and its agent.
+    /// * Azure: `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or
+    ///   `AZURE_STORAGE_SAS_TOKEN`.
+    /// * Google: `GOOGLE_APPLICATION_CREDENTIALS`, or what `gcloud auth application-default login` keeps.
+    /// * WebDAV: `WEBDAV_USERNAME` and `WEBDAV_PASSWORD`.
+    ///
+    /// Waits for the server: not for asynchronous code. [`Kind::NotFound`] when there is no such folder or bucket,
+    /// [`Kind::PermissionDenied`] when credentials are missing (the cause names the variable) or refused.
     pub fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        self.open_with(&environment)
+    }
+
+    /// Makes the place for a store where there is none, and opens it. A bucket or container is never made, as it needs
+    /// more decisions than a name: where it is missing that is said.
+    pub fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
+        self.create_with(&environment)
+    }
+
+    /// Like [`open`](Self::open), with the settings of `look_up` in place of the environment.
+    pub fn open_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+            _ => {
+                let store = self.remote(look_up)?;
+                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+            }
         }
     }
 
-    /// Makes the place for a store where there is none, and opens it.
-    pub fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
+    /// Like [`create`](Self::create), with the settings of `look_up` in place of the environment.
+    pub fn create_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::create(path)?)),
+            Self::Webdav(_) => {
+                let store = self.remote(look_up)?;
+                Ok(Arc::new(self.wait(async move { store.create_folder().await.map(|()| store) })?))
+            }
+            Self::Sftp(_) => Err(refuse("sftp", "not yet")),
+            Self::S3(bucket) | Self::Azblob(bucket) | Self::Gcs(bucket) => {
+                self.open_with(look_up).map_err(|error| match error.kind {
+                    Kind::NotFound => StoreError { operation: "create", ..error }.because(format!(
+                        "there is no bucket or container '{}': make it with the service's own tools first",
+                        bucket.name
+                    )),
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    fn remote(&self, look_up: LookUp<'_>) -> Result<OpendalStore, StoreError> {
+        let shown = self.to_string();
+        match self {
+            Self::S3(bucket) => opendal_store::s3(bucket, &shown, look_up),
+            Self::Azblob(bucket) => opendal_store::azblob(bucket, &shown, look_up),
+            Self::Gcs(bucket) => opendal_store::gcs(bucket, &shown, look_up),
+            Self::Webdav(folder) => opendal_store::webdav(folder, &shown, look_up),
+            Self::Folder(_) | Self::Sftp(_) => Err(refuse(&shown, "it is not a bucket")),
+        }
+    }
+
+    fn wait<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        network::wait(future).unwrap_or_else(|error| {
+            Err(StoreError::new(Kind::Other, "open", "", self.to_string()).because(error))
+        })
+    }
+}
+
+/// As it may be typed, for messages; it holds no credentials.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bucket = |scheme: &str, bucket: &Bucket| {
+            let slash = if bucket.prefix.is_empty() { "" } else { "/" };
+            format!("{scheme}://{}{slash}{}", bucket.name, encode_percent(&bucket.prefix))
+        };
+        match self {
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::S3(place) => f.write_str(&bucket("s3", place)),
+            Self::Azblob(place) => f.write_str(&bucket("azblob", place)),
+            Self::Gcs(place) => f.write_str(&bucket("gcs", place)),
+            Self::Sftp(SshFolder { user, host, port, path }) => {
+                f.write_str("sftp://")?;
+                user.as_ref().map_or(Ok(()), |user| write!(f, "{user}@"))?;
+                if host.contains(':') { write!(f, "[{host}]") } else { f.write_str(host) }?;
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+                let home = if path.starts_with('/') { "" } else { "/~/" };
+                write!(f, "{home}{}", encode_percent(path))
+            }
+            Self::Webdav(WebFolder { is_encrypted, authority, path }) => {
+                let scheme = if *is_encrypted { "webdavs" } else { "webdav" };
+                write!(f, "{scheme}://{authority}/{}", encode_percent(path))
+            }
         }
     }
 }
 
-/// Opens the store at a path or URL.
+/// Opens the store at a path or URL; see [`Location::open`].
 pub fn open_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.open()
 }
 
-/// Makes the place at a path or URL if it is missing, and opens it.
+/// Makes the place at a path or URL if it is missing, and opens it; see [`Location::create`].
 pub fn create_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.create()
 }
 
-/// `scheme://rest`, when the text begins with what can be a scheme. A path such as `./a://b` has none.
-fn split_scheme(text: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = text.split_once("://")?;
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-    let begins_with_letter = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    (begins_with_letter && scheme.bytes().all(letters)).then_some((scheme, rest))
+fn environment(key: &str) -> Option<String> {
+    std::env::var(key).ok()
 }
 
-fn decode_percent(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    loop {
-        rest = match rest {
-            [] => return Some(bytes),
-            [b'%', high, low, rest @ ..] => {
-                bytes.push(digit(*high)? << 4 | digit(*low)?);
-                rest
-            }
-            [b'%', ..] => return None,
-            [byte, rest @ ..] => {
-                bytes.push(*byte);
-                rest
-            }
-        };
-    }
+fn refuse(shown: &str, reason: &str) -> StoreError {
+    StoreError::new(Kind::UnknownLocation, "find", "", shown).because(reason)
 }
 
 #[cfg(test)]
@@ -125,10 +249,10 @@ mod tests {
 
     #[test]
     fn other_locations_are_refused_without_their_secrets() {
-        let error = Location::parse("s3://key:secret@host/bucket?token=secret").unwrap_err();
+        let error = Location::parse("ftp://key:secret@host/bucket?token=secret").unwrap_err();
         assert_eq!(error.kind, Kind::UnknownLocation);
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        assert!(cause.contains("'s3'") && cause.contains("file"), "{cause}");
+        assert!(cause.contains("'ftp'") && cause.contains("file"), "{cause}");
         assert!(!format!("{error} {cause} {error:?}").contains("secret"));
         for text in ["", "file://srv/vault", "file:///a%2", "file:///a%zz"] {
             assert_eq!(Location::parse(text).unwrap_err().kind, Kind::UnknownLocation, "{text}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
-use store::{Location, Store};
+use store::{Limited, Location, Patience, Rates, Retrying, Store};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -19,6 +19,22 @@ const TRIES: usize = 3;
 pub struct Limits {
     /// Bytes written.
     pub upload: Option<u64>,
+    /// Bytes read.
+    pub download: Option<u64>,
+}
+
+impl Limits {
+    fn around(self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match self {
+            Self { upload: None, download: None } => store,
+            Self { upload, download } => Arc::new(Limited::new(store, Rates { upload, download })),
+        }
+    }
+}
+
+/// What is far away may fail for a while: then it is asked again.
+fn patient(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    if store.is_remote() { Arc::new(Retrying::new(store, Patience::default())) } else { store }
 }
 
 /// Where a vault is or will be.
@@ -36,7 +52,7 @@ impl Place {
             Some(text) => {
                 let location = Location::parse(text).map_err(backup::Error::from)?;
                 let same = |folder: PathBuf| {
-                    let Location::Folder(named) = &location;
+                    let Location::Folder(named) = &location else { return false };
                     let real =
                         |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
                     real(named).is_some_and(|named| Some(named) == real(&folder))
@@ -53,10 +69,12 @@ impl Place {
         }
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &PathBuf {
-        let Location::Folder(folder) = &self.location;
-        folder
+    /// Its folder, if it is on this machine.
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match &self.location {
+            Location::Folder(folder) => Some(folder),
+            _ => None,
+        }
     }
 
     /// Whether it is the vault that is used when none is named.
@@ -66,7 +84,7 @@ impl Place {
 
     /// For people.
     pub fn shown(&self) -> String {
-        self.folder().display().to_string()
+        self.location.to_string()
     }
 
     /// Opens the store; no vault there when there is nothing.
@@ -75,18 +93,13 @@ impl Place {
             store::Kind::NotFound | store::Kind::Gone => self.no_vault(),
             _ => backup::Error::from(error).into(),
         })?;
-        Ok(match limits.upload {
-            Some(bytes) => {
-                Arc::new(store::Limited::new(store, store::Rates { upload: Some(bytes), download: None }))
-            }
-            None => store,
-        })
+        Ok(limits.around(patient(store)))
     }
 
     /// Whether there is a vault.
     pub fn has_vault(&self) -> Result<bool, Failure> {
         match self.location.open() {
-            Ok(store) => Ok(Vault::exists(&store)?),
+            Ok(store) => Ok(Vault::exists(&patient(store))?),
             Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => Ok(false),
             Err(error) => Err(backup::Error::from(error).into()),
         }
@@ -160,7 +173,7 @@ pub fn create_vault(
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
-    let store = place.location.create().map_err(backup::Error::from)?;
+    let store = patient(place.location.create().map_err(backup::Error::from)?);
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
     let vault = Vault::create(store, &slots, &cache)?;

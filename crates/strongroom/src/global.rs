@@ -7,7 +7,7 @@ use clap::Args;
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Where the vault is: a folder, or file:///PATH
+    /// Where the vault is: a folder, or a URL such as s3://BUCKET/PREFIX
     #[arg(
         long,
         global = true,

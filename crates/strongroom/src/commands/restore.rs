@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use files::Selection;
 use serde_json::json;
 
-use super::units::parse_threads;
-use crate::access;
+use super::units::{parse_size, parse_threads};
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -75,6 +75,9 @@ pub struct Restore {
     /// What to do with files that exist
     #[arg(long, value_enum, default_value = "if-changed", value_name = "WHEN")]
     overwrite: Existing,
+    /// Fetch no more than this per second, such as 5M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_download: Option<u64>,
     /// Remove what is in restored folders and not in the snapshot
     #[arg(long)]
     delete: bool,
@@ -109,7 +112,7 @@ impl Restore {
         };
         let selection = Selection::new(&bytes(&self.include), &bytes(&self.exclude));
         let selection = selection.map_err(|error| Failure::of(&error, "see `strongroom restore --help`"))?;
-        let vault = access::open_vault(global)?;
+        let vault = access::open_limited(global, Limits { upload: None, download: self.limit_download })?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let target = match &self.target {

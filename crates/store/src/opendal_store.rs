@@ -1,0 +1,293 @@
+//! A store on a server that OpenDAL can speak to: S3 and its kin, Azure Blob, Google Cloud Storage, WebDAV.
+//!
+//! **Whole or not at all.** S3, Azure and Google keep an object when its last byte has come and answer then. So an
+//! object is written under its own name, in one request up to [`SINGLE_REQUEST_MAX`] and in parts that the server joins
+//! above. WebDAV promises nothing of the kind: there an object is written to `tmp/` and moved.
+//!
+//! **Create only.** Where the server can, `put` asks for it (`If-None-Match: *`), which costs no further request. A
+//! server that does not know it is asked first whether the name is there; two writers that both hear "no" write the
+//! same bytes, as names are hashes or random.
+//!
+//! **Durable** is what the service promises to have stored when it answers; a WebDAV server may answer before its disk
+//! has the bytes, and there is no way to ask for more.
+//!
+//! **Names.** An object store has no folders, so it accepts both `a` and `a/b`; it is left to the caller not to. Times
+//! are whole seconds, as some answers have no more.
+//!
+//! **Gone.** When the bucket, container or folder vanishes, calls say [`Kind::Gone`]. Only an answer that says nothing
+//! but "not found" costs a second request, to tell which of the two it is.
+//!
+//! Nothing is tried twice here; see [`Retrying`](crate::Retrying).
+
+mod place;
+mod read;
+mod refusal;
+mod wire;
+mod write;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use opendal::{Error, ErrorKind, Metadata, Operator};
+use tokio::time::timeout;
+
+use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name, network};
+pub(crate) use place::{azblob, gcs, s3, webdav};
+
+/// Up to this many bytes an object is sent in one request; the services allow five times as much.
+pub const SINGLE_REQUEST_MAX: u64 = 1 << 30;
+
+/// The longest wait for an answer that has no bytes of an object in it.
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// Objects in a bucket, a container or a WebDAV folder.
+#[derive(Clone)]
+pub struct OpendalStore {
+    remote: Arc<Remote>,
+}
+
+/// What all calls share.
+struct Remote {
+    operator: Operator,
+    /// For messages.
+    location: String,
+    /// Whether the server knows folders, as WebDAV does: it has to be kept from reading or removing one as an object,
+    /// and what is written has to be moved to its place.
+    has_folders: bool,
+    /// Whether the server can be asked to write only what is not there.
+    creates_only: AtomicBool,
+}
+
+impl OpendalStore {
+    /// A store at the root of `operator`, whose service is one of those that the module names. `location` is shown in
+    /// messages and holds no credentials. Nothing is sent yet.
+    pub fn new(operator: Operator, location: impl Into<String>) -> Self {
+        let capability = operator.info().capability();
+        let remote = Remote {
+            has_folders: operator.info().scheme() == opendal::services::WEBDAV_SCHEME,
+            creates_only: AtomicBool::new(capability.write_with_if_not_exists),
+            operator,
+            location: location.into(),
+        };
+        Self { remote: Arc::new(remote) }
+    }
+
+    /// Looks whether the store is there, with one request: [`Kind::NotFound`] when there is no such bucket, and
+    /// [`Kind::PermissionDenied`] when it may not be listed.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let remote = self.remote.clone();
+        let checked = network::run(async move { remote.check().await }).await;
+        let error = match checked {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.remote.error_at("open", "", &error),
+            Err(error) => StoreError::new(Kind::Other, "open", "", self.location()).because(error),
+        };
+        // At the beginning what is not there was never there.
+        Err(if error.kind == Kind::Gone { StoreError { kind: Kind::NotFound, ..error } } else { error })
+    }
+
+    /// Makes the folder and what is missing above it, on a server that knows folders; then [`check`](Self::check).
+    pub(crate) async fn create_folder(&self) -> Result<(), StoreError> {
+        let remote = self.remote.clone();
+        let made = network::run(async move { answer(remote.operator.create_dir("/")).await }).await;
+        match made {
+            Ok(Ok(())) => self.check().await,
+            Ok(Err(error)) => Err(self.remote.error_at("create", "", &error)),
+            Err(error) => Err(StoreError::new(Kind::Other, "create", "", self.location()).because(error)),
+        }
+    }
+
+    /// Runs `work` where the connections live, after the name was found good.
+    async fn run<T, F>(
+        &self,
+        operation: Operation,
+        object: &str,
+        work: impl FnOnce(Arc<Remote>, String) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let checked =
+            if operation == Operation::List { name::check_folder(object) } else { name::check(object) };
+        checked.map_err(|reason| {
+            StoreError::new(Kind::InvalidName, operation.verb(), object, self.location()).because(reason)
+        })?;
+        network::run(work(self.remote.clone(), object.to_owned())).await.unwrap_or_else(|error| {
+            Err(StoreError::new(Kind::Other, operation.verb(), object, self.location()).because(error))
+        })
+    }
+}
+
+impl Remote {
+    /// Looks whether the place for objects is there.
+    async fn check(&self) -> opendal::Result<()> {
+        if self.has_folders {
+            return answer(self.operator.stat("/")).await.map(drop);
+        }
+        let first = async {
+            let mut lister = self.operator.lister_with("/").recursive(true).limit(1).await?;
+            lister.try_next().await.map(drop)
+        };
+        answer(first).await
+    }
+
+    /// An error at `object`. "Not found" may also mean that all of the store is.
+    async fn error(&self, operation: Operation, object: &str, error: &Error) -> StoreError {
+        let found = self.error_at(operation.verb(), object, error);
+        if found.kind == Kind::NotFound
+            && let Err(error) = self.check().await
+            && matches!(refusal::kind(&error), Kind::Gone | Kind::NotFound)
+        {
+            return StoreError { kind: Kind::Gone, ..found };
+        }
+        found
+    }
+
+    fn error_at(&self, verb: &'static str, object: &str, error: &Error) -> StoreError {
+        StoreError::new(refusal::kind(error), verb, object, &self.location).because(refusal::shown(error))
+    }
+
+    async fn stat(&self, operation: Operation, object: &str) -> Result<ObjectInfo, StoreError> {
+        match answer(self.operator.stat(object)).await {
+            Ok(metadata) if metadata.is_file() => Ok(info(object.to_owned(), &metadata)),
+            Ok(_) => Err(StoreError::new(Kind::NotFound, operation.verb(), object, &self.location)
+                .because("it is a folder")),
+            Err(error) => Err(self.error(operation, object, &error).await),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        let folder = if prefix.is_empty() { "/" } else { prefix };
+        let mut objects = Vec::new();
+        let listed = async {
+            let mut lister = answer(self.operator.lister_with(folder).recursive(true).into_future()).await?;
+            while let Some(entry) = answer(lister.try_next()).await? {
+                let (object, metadata) = entry.into_parts();
+                // What cannot be a name is not ours; neither is what a server lists without being asked for it.
+                if metadata.is_file() && object.starts_with(prefix) && name::check(&object).is_ok() {
+                    objects.push(info(object, &metadata));
+                }
+            }
+            Ok(())
+        };
+        match listed.await {
+            Ok(()) => {}
+            Err(error) => {
+                // A folder that is not there holds nothing, as long as the store itself is there.
+                let error = self.error(Operation::List, prefix, &error).await;
+                if error.kind != Kind::NotFound {
+                    return Err(error);
+                }
+            }
+        }
+        objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        objects.dedup_by(|a, b| a.name == b.name);
+        Ok(objects)
+    }
+
+    async fn delete(&self, object: &str) -> Result<(), StoreError> {
+        if self.has_folders {
+            match self.stat(Operation::Delete, object).await {
+                Ok(_) => {}
+                Err(error) if error.kind == Kind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        match answer(self.operator.delete(object)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let error = self.error(Operation::Delete, object, &error).await;
+                if error.kind == Kind::NotFound { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever.
+async fn answer<T>(future: impl Future<Output = opendal::Result<T>>) -> opendal::Result<T> {
+    within(ANSWER, future).await
+}
+
+async fn within<T>(limit: Duration, future: impl Future<Output = opendal::Result<T>>) -> opendal::Result<T> {
+    timeout(limit, future).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} s", limit.as_secs());
+        Err(Error::new(ErrorKind::Unexpected, message).set_temporary())
+    })
+}
+
+fn info(name: String, metadata: &Metadata) -> ObjectInfo {
+    let modified = metadata.last_modified().map_or(UNIX_EPOCH, SystemTime::from);
+    let seconds = modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    ObjectInfo { name, size: metadata.content_length(), modified: UNIX_EPOCH + Duration::from_secs(seconds) }
+}
+
+impl fmt::Debug for OpendalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpendalStore").field("location", &self.remote.location).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for OpendalStore {
+    fn location(&self) -> String {
+        self.remote.location.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.run(Operation::Put, name, |remote, name| async move { remote.put(&name, parts).await }).await
+    }
+
+    async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.run(Operation::Replace, name, |remote, name| async move { remote.replace(&name, parts).await })
+            .await
+    }
+
+    async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
+        self.run(Operation::Get, name, move |remote, name| async move { remote.get(&name, size_max).await })
+            .await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.run(
+            Operation::GetRange,
+            name,
+            |remote, name| async move { remote.get_range(&name, range).await },
+        )
+        .await
+    }
+
+    async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
+        self.run(Operation::GetTail, name, move |remote, name| async move {
+            remote.get_tail(&name, length_max).await
+        })
+        .await
+    }
+
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+        self.run(
+            Operation::Stat,
+            name,
+            |remote, name| async move { remote.stat(Operation::Stat, &name).await },
+        )
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.run(Operation::List, prefix, |remote, prefix| async move { remote.list(&prefix).await }).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.run(Operation::Delete, name, |remote, name| async move { remote.delete(&name).await }).await
+    }
+}

@@ -1,0 +1,118 @@
+//! What goes over HTTP, below OpenDAL: one client for all stores, with its time limits, and a look at each answer for
+//! what OpenDAL does not tell apart: a bucket that is not there from an object that is not there, a full store from a
+//! failing one, and a server that ignores which part was asked for.
+
+use std::time::Duration;
+
+use futures_util::stream;
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use opendal::raw::oio::ReadStream;
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
+use opendal_http_transport_reqwest::ReqwestTransport;
+
+use super::refusal::Refusal;
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// How long bytes that were sent may stay without a sign of life before the connection is given up.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// Of the text of a refusal no more is read, in bytes.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// The transport of every store that speaks HTTP.
+pub(super) fn transport() -> Result<HttpTransporter, reqwest::Error> {
+    let client = reqwest::Client::builder()
+        .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .tcp_keepalive(SILENCE / 4);
+    // Ends a connection on which nothing is acknowledged, however large the object that is being sent.
+    #[cfg(target_os = "linux")]
+    let client = client.tcp_user_timeout(SILENCE);
+    Ok(HttpTransporter::new(Wire { inner: ReqwestTransport::new(client.build()?) }))
+}
+
+struct Wire {
+    inner: ReqwestTransport,
+}
+
+impl HttpTransport for Wire {
+    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let range = request.headers().get(RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let answer = self.inner.fetch(request).await?;
+        if let Some(range) = range.filter(|_| answer.status().is_success())
+            && !answers_range(&range, answer.status(), answer.headers())
+        {
+            return Err(Error::new(ErrorKind::Unexpected, "the server ignores which part was asked for"));
+        }
+        if answer.status().is_client_error() || answer.status().is_server_error() {
+            return screen(answer).await;
+        }
+        Ok(answer)
+    }
+}
+
+/// Whether the part that comes begins where the part that was asked for does.
+fn answers_range(asked: &str, status: StatusCode, headers: &HeaderMap) -> bool {
+    if status != StatusCode::PARTIAL_CONTENT {
+        return false;
+    }
+    let Some(start) = asked.strip_prefix("bytes=").and_then(|asked| asked.split('-').next()) else {
+        return true;
+    };
+    let found = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let found = found.and_then(|value| value.strip_prefix("bytes ")?.split('-').next());
+    start.is_empty() || found == Some(start)
+}
+
+/// Turns a refusal into an error whose cause is a [`Refusal`], except where OpenDAL knows better what it means: nothing
+/// there, there already, not that part.
+async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let (parts, mut body) = answer.into_parts();
+    let mut text = Vec::new();
+    while text.len() < REFUSAL_BYTES_MAX {
+        let piece = body.read().await?;
+        if piece.is_empty() {
+            break;
+        }
+        text.extend_from_slice(&piece.to_bytes());
+    }
+    let refusal = Refusal::new(parts.status, &parts.headers, &text);
+    let known_to_opendal = matches!(
+        parts.status,
+        StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::CONFLICT
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::RANGE_NOT_SATISFIABLE
+    );
+    if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() {
+        let pieces = stream::iter([Ok(Buffer::from(text))]);
+        return Ok(Response::from_parts(parts, HttpBody::new(pieces, None)));
+    }
+    Err(Error::new(ErrorKind::Unexpected, "the server refused").set_source(refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_to_begin_where_it_was_asked_to() {
+        let headers = |text: &'static str| HeaderMap::from_iter([(CONTENT_RANGE, text.parse().unwrap())]);
+        let partial = StatusCode::PARTIAL_CONTENT;
+        for (asked, status, found, good) in [
+            ("bytes=5-9", partial, "bytes 5-9/20", true),
+            ("bytes=5-90", partial, "bytes 5-19/20", true),
+            ("bytes=-9", partial, "bytes 11-19/20", true),
+            ("bytes=5-9", partial, "bytes 0-4/20", false),
+            ("bytes=5-9", partial, "nonsense", false),
+            ("bytes=5-9", StatusCode::OK, "bytes 5-9/20", false),
+            ("bytes=-9", StatusCode::OK, "", false),
+        ] {
+            assert_eq!(answers_range(asked, status, &headers(found)), good, "{asked} {status} {found}");
+        }
+    }
+}
