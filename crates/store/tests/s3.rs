@@ -171,7 +171,7 @@ fn bucket(method: &str, name: &str) {
         .args(["-fsS", "-X", method, "-H", nothing, "--aws-sigv4", "aws:amz:us-east-1:s3", "-u"])
         .args([&format!("{key}:{secret}"), &format!("{url}/{name}")])
         .status();
-    assert!(status.unwrap().success(), "{method} {name}");
+    assert!(status.expect("curl").success(), "{method} {name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
