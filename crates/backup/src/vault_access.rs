@@ -46,6 +46,12 @@ impl Vault {
         runtime.block_on(exists(store))
     }
 
+    /// An object that is in the way of a new vault. What a creation that was interrupted left behind is not.
+    pub fn in_the_way(store: &Arc<dyn Store>) -> Result<Option<String>, Error> {
+        let objects = new_runtime()?.block_on(store.list(""))?;
+        Ok(objects.into_iter().map(|object| object.name).find(|name| !name.starts_with(name::KEYS)))
+    }
+
     /// Makes a new vault with these key slots; `cache` is the folder under which each vault's cache lives.
     ///
     /// The slots are written before the descriptor: without its descriptor it is not a vault yet, so a failure on the

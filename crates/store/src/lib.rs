@@ -51,6 +51,7 @@ mod random;
 mod read_only;
 mod recorded;
 mod retrying;
+mod sftp;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -75,6 +76,7 @@ pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};
 pub use retrying::{Patience, Retrying};
+pub use sftp::SftpStore;
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{FolderStore, Kind, OpendalStore, Store, StoreError, network, opendal_store};
+use crate::{FolderStore, Kind, OpendalStore, SftpStore, Store, StoreError, network, opendal_store};
 use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
 
 /// The schemes that a location may have now; one without a scheme is a path.
@@ -130,6 +130,10 @@ impl Location {
     pub fn open_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+            Self::Sftp(folder) => {
+                let store = SftpStore::new(folder, self.to_string(), look_up);
+                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+            }
             _ => {
                 let store = self.remote(look_up)?;
                 Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
@@ -145,7 +149,10 @@ impl Location {
                 let store = self.remote(look_up)?;
                 Ok(Arc::new(self.wait(async move { store.create_folder().await.map(|()| store) })?))
             }
-            Self::Sftp(_) => Err(refuse("sftp", "not yet")),
+            Self::Sftp(folder) => {
+                let store = SftpStore::new(folder, self.to_string(), look_up);
+                Ok(Arc::new(self.wait(async move { store.create().await.map(|()| store) })?))
+            }
             Self::S3(bucket) | Self::Azblob(bucket) | Self::Gcs(bucket) => {
                 self.open_with(look_up).map_err(|error| match error.kind {
                     Kind::NotFound => StoreError { operation: "create", ..error }.because(format!(

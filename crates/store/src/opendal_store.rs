@@ -2,7 +2,10 @@
 //!
 //! **Whole or not at all.** S3, Azure and Google keep an object when its last byte has come and answer then. So an
 //! object is written under its own name, in one request up to [`SINGLE_REQUEST_MAX`] and in parts that the server joins
-//! above. WebDAV promises nothing of the kind: there an object is written to `tmp/` and moved.
+//! above. WebDAV promises nothing of the kind: there an object is written to `tmp/` and moved. What a move does to an
+//! object in its way is up to the server: Apache removes it first, so a reader of an object that is being *replaced*
+//! may find it missing for a moment, and two writers of one name may get in each other's way
+//! ([`Kind::Unavailable`]).
 //!
 //! **Create only.** Where the server can, `put` asks for it (`If-None-Match: *`), which costs no further request. A
 //! server that does not know it is asked first whether the name is there; two writers that both hear "no" write the
@@ -19,6 +22,7 @@
 //!
 //! Nothing is tried twice here; see [`Retrying`](crate::Retrying).
 
+mod list;
 mod place;
 mod read;
 mod refusal;
@@ -34,6 +38,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use opendal::raw::{OpStat, Service};
 use opendal::{Error, ErrorKind, Metadata, Operator};
 use tokio::time::timeout;
 
@@ -129,7 +134,9 @@ impl Remote {
     /// Looks whether the place for objects is there.
     async fn check(&self) -> opendal::Result<()> {
         if self.has_folders {
-            return answer(self.operator.stat("/")).await.map(drop);
+            // Not through the operator, which takes it for granted that the root is there.
+            let stat = self.operator.base_service().stat(self.operator.context(), "/", OpStat::default());
+            return answer(stat).await.map(drop);
         }
         let first = async {
             let mut lister = self.operator.lister_with("/").recursive(true).limit(1).await?;
@@ -159,37 +166,18 @@ impl Remote {
             Ok(metadata) if metadata.is_file() => Ok(info(object.to_owned(), &metadata)),
             Ok(_) => Err(StoreError::new(Kind::NotFound, operation.verb(), object, &self.location)
                 .because("it is a folder")),
-            Err(error) => Err(self.error(operation, object, &error).await),
+            Err(error) => {
+                let found = self.error(operation, object, &error).await;
+                let is_below_object = found.kind == Kind::Other && self.is_below_object(object).await;
+                Err(if is_below_object { StoreError { kind: Kind::NotFound, ..found } } else { found })
+            }
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        let folder = if prefix.is_empty() { "/" } else { prefix };
-        let mut objects = Vec::new();
-        let listed = async {
-            let mut lister = answer(self.operator.lister_with(folder).recursive(true).into_future()).await?;
-            while let Some(entry) = answer(lister.try_next()).await? {
-                let (object, metadata) = entry.into_parts();
-                // What cannot be a name is not ours; neither is what a server lists without being asked for it.
-                if metadata.is_file() && object.starts_with(prefix) && name::check(&object).is_ok() {
-                    objects.push(info(object, &metadata));
-                }
-            }
-            Ok(())
-        };
-        match listed.await {
-            Ok(()) => {}
-            Err(error) => {
-                // A folder that is not there holds nothing, as long as the store itself is there.
-                let error = self.error(Operation::List, prefix, &error).await;
-                if error.kind != Kind::NotFound {
-                    return Err(error);
-                }
-            }
-        }
-        objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        objects.dedup_by(|a, b| a.name == b.name);
-        Ok(objects)
+    /// Whether a name cannot be there as an object is in the place of its folder. A WebDAV server calls it a bad request.
+    async fn is_below_object(&self, object: &str) -> bool {
+        let Some((above, _)) = object.rsplit_once('/').filter(|_| self.has_folders) else { return false };
+        answer(self.operator.stat(above)).await.is_ok_and(|found| found.is_file())
     }
 
     async fn delete(&self, object: &str) -> Result<(), StoreError> {

@@ -161,3 +161,52 @@ async fn a_listing_of_more_than_a_page() {
     let names = (0..1100).map(|number| format!("many/{number:04}"));
     assert!(listed.iter().map(|object| object.name.clone()).eq(names));
 }
+
+/// The gateway's own client, for what the store does not do: signed by curl.
+fn bucket(method: &str, name: &str) {
+    let [url, key, secret] =
+        ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|key| gateway().setting(key));
+    let nothing = "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let status = std::process::Command::new("curl")
+        .args(["-fsS", "-X", method, "-H", nothing, "--aws-sigv4", "aws:amz:us-east-1:s3", "-u"])
+        .args([&format!("{key}:{secret}"), &format!("{url}/{name}")])
+        .status();
+    assert!(status.expect("curl").success(), "{method} {name}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_vanishes_is_gone_and_stays_so() {
+    bucket("PUT", "vanishing");
+    let store = open_with("s3://vanishing/vault", &[]).unwrap();
+    store.put("packs/a", bytes("a")).await.unwrap();
+    store.delete("packs/a").await.unwrap();
+    assert_eq!(store.stat("packs/a").await.unwrap_err().kind, Kind::NotFound);
+    bucket("DELETE", "vanishing");
+    for outcome in [
+        store.get("packs/a", 9).await.map(drop),
+        store.get_range("packs/a", 0..9).await.map(drop),
+        store.get_tail("packs/a", 9).await.map(drop),
+        store.stat("packs/a").await.map(drop),
+        store.list("").await.map(drop),
+        store.list("packs/").await.map(drop),
+        store.put("packs/b", bytes("b")).await,
+        store.replace("packs/a", bytes("b")).await,
+        store.delete("packs/a").await,
+    ] {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind, Kind::Gone, "{}", chain(&error));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_put_there_is_not_listed() {
+    let (outer, inner) = (open("foreign"), open("foreign/in/side"));
+    inner.put("a", bytes("a")).await.unwrap();
+    let odd = open("foreign/odd%20folder");
+    odd.put("b", bytes("b")).await.unwrap();
+    open("foreign/.hidden").put("c", bytes("c")).await.unwrap();
+    open("foreign/tmp").put("d", bytes("d")).await.unwrap();
+    open("foreign-too").put("e", bytes("e")).await.unwrap();
+    let listed = outer.list("").await.unwrap();
+    assert_eq!(listed.iter().map(|object| &*object.name).collect::<Vec<_>>(), ["in/side/a"]);
+}

@@ -105,6 +105,15 @@ impl Place {
         }
     }
 
+    /// An object that is in the way of a new vault, if the store is there.
+    pub fn in_the_way(&self) -> Result<Option<String>, Failure> {
+        match self.location.open() {
+            Ok(store) => Ok(Vault::in_the_way(&patient(store))?),
+            Err(error) if error.kind == store::Kind::NotFound => Ok(None),
+            Err(error) => Err(backup::Error::from(error).into()),
+        }
+    }
+
     fn no_vault(&self) -> Failure {
         backup::Error::Vault(vault::VaultError::NoVault { location: self.shown() }).into()
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use http::header::{CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
@@ -54,14 +54,16 @@ impl HttpTransport for Wire {
     }
 }
 
-/// Whether the part that comes begins where the part that was asked for does.
+/// Whether the part that comes begins where the part that was asked for does. The whole object may come where that is
+/// the same; that no more comes than was asked for is seen when it is read.
 fn answers_range(asked: &str, status: StatusCode, headers: &HeaderMap) -> bool {
-    if status != StatusCode::PARTIAL_CONTENT {
-        return false;
-    }
     let Some(start) = asked.strip_prefix("bytes=").and_then(|asked| asked.split('-').next()) else {
         return true;
     };
+    if status != StatusCode::PARTIAL_CONTENT {
+        let is_empty = headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+        return is_empty || matches!(start, "" | "0");
+    }
     let found = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let found = found.and_then(|value| value.strip_prefix("bytes ")?.split('-').next());
     start.is_empty() || found == Some(start)
@@ -110,7 +112,8 @@ mod tests {
             ("bytes=5-9", partial, "bytes 0-4/20", false),
             ("bytes=5-9", partial, "nonsense", false),
             ("bytes=5-9", StatusCode::OK, "bytes 5-9/20", false),
-            ("bytes=-9", StatusCode::OK, "", false),
+            ("bytes=0-9", StatusCode::OK, "", true),
+            ("bytes=-9", StatusCode::OK, "", true),
         ] {
             assert_eq!(answers_range(asked, status, &headers(found)), good, "{asked} {status} {found}");
         }

@@ -52,7 +52,13 @@ impl Remote {
         } else {
             self.write(object, bytes, false).await
         };
-        written.map_err(|error| self.unwritten(operation, object, &error))
+        let Err(error) = written else { return Ok(()) };
+        let failed = self.unwritten(operation, object, &error);
+        // A WebDAV server that overwrites removes first: another writer of this name was in between.
+        if self.has_folders && failed.kind == Kind::Gone && self.check().await.is_ok() {
+            return Err(StoreError { kind: Kind::Unavailable, ..failed });
+        }
+        Err(failed)
     }
 
     async fn write(&self, object: &str, bytes: Buffer, create_only: bool) -> opendal::Result<()> {

@@ -44,7 +44,15 @@ impl Init {
 /// A vault begins in a folder of its own: among other files it could neither be copied nor removed safely. What a
 /// creation that was interrupted left behind does not count.
 fn refuse_foreign(place: &Place) -> Result<(), Failure> {
-    let Some(folder) = place.folder() else { return Ok(()) };
+    let Some(folder) = place.folder() else {
+        return match place.in_the_way()? {
+            None => Ok(()),
+            Some(object) => {
+                let message = format!("{} is not empty: there is {object}", place.shown());
+                Err(Failure::plain(message, "choose a prefix or folder of its own for the vault"))
+            }
+        };
+    };
     let names = match std::fs::read_dir(folder) {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
