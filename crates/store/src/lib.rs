@@ -9,7 +9,8 @@
 //! Every implementation promises this, and [`conformance`] checks it (feature `conformance`).
 //!
 //! **Names** are relative, `/`-separated components of `[A-Za-z0-9._-]` that begin with no dot; see [`name`]. The
-//! first component `tmp` belongs to the store itself. A name is either an object or a folder of objects, never both.
+//! first component `tmp` belongs to the store itself. A name is either an object or a folder of objects, never both:
+//! callers see to that. A store that cannot hold both refuses the second; one that can may keep them apart.
 //!
 //! **Whole or not at all.** An object appears with all its bytes or does not appear: no reader and no listing ever
 //! sees a part of one, whatever happens to the writer. After an error from a write or a delete the object may be
@@ -47,6 +48,7 @@ mod random;
 mod read_only;
 mod recorded;
 mod retrying;
+mod swift;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -68,7 +70,8 @@ pub use memory::MemoryStore;
 pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};
-pub use retrying::{Patience, Retrying};
+pub use retrying::{Patience, RETRY_AFTER_MAX, Retrying};
+pub use swift::{SwiftCredentials, SwiftStore};
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

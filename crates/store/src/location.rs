@@ -1,20 +1,28 @@
 //! From what the user typed to a store.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{FolderStore, Kind, Store, StoreError};
+use crate::{FolderStore, Kind, Store, StoreError, SwiftStore};
 
 /// The schemes that a location may have now; one without a scheme is a path.
-pub const SCHEMES: &[&str] = &["file"];
+pub const SCHEMES: &[&str] = &["file", "swift"];
 
 /// A place where a store is or can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A folder of this machine.
     Folder(PathBuf),
+    /// A container of OpenStack Swift. The account and the credentials come from the environment.
+    Swift {
+        /// The container.
+        container: String,
+        /// What the objects' names begin with in the container; may be empty.
+        prefix: String,
+    },
 }
 
 impl Location {
@@ -27,6 +35,9 @@ impl Location {
             return Err(refuse("(empty)", "no location was given".to_owned()));
         }
         let Some((scheme, rest)) = split_scheme(text) else { return Ok(Self::Folder(text.into())) };
+        if scheme.eq_ignore_ascii_case("swift") {
+            return parse_swift(rest).map_err(|reason| refuse("swift://…", reason.to_owned()));
+        }
         if !scheme.eq_ignore_ascii_case("file") {
             let known = SCHEMES.join(", ");
             return Err(refuse(
@@ -52,6 +63,7 @@ impl Location {
     pub fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+            Self::Swift { container, prefix } => Ok(Arc::new(SwiftStore::open_blocking(container, prefix)?)),
         }
     }
 
@@ -59,8 +71,33 @@ impl Location {
     pub fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::create(path)?)),
+            Self::Swift { container, prefix } => {
+                Ok(Arc::new(SwiftStore::create_blocking(container, prefix)?))
+            }
         }
     }
+}
+
+/// For people. It holds no secret.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Swift { container, prefix } if prefix.is_empty() => write!(f, "swift://{container}"),
+            Self::Swift { container, prefix } => write!(f, "swift://{container}/{prefix}"),
+        }
+    }
+}
+
+/// `CONTAINER/PREFIX` of a Swift URL, with percent signs for what is no plain text.
+fn parse_swift(rest: &str) -> Result<Location, &'static str> {
+    let text = decode_percent(rest).ok_or("a percent sign in a URL is followed by two hex digits")?;
+    let text = String::from_utf8(text).map_err(|_| "the names in it are not UTF-8")?;
+    let (container, prefix) = text.split_once('/').unwrap_or((&text, ""));
+    if container.is_empty() {
+        return Err("a Swift URL names a container: swift://CONTAINER/PREFIX");
+    }
+    Ok(Location::Swift { container: container.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
 }
 
 /// Opens the store at a path or URL.
@@ -120,6 +157,21 @@ mod tests {
             ("/100%", "/100%"),
         ] {
             assert_eq!(Location::parse(text).unwrap(), Location::Folder(path.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn swift_urls() {
+        for (text, container, prefix) in [
+            ("swift://box", "box", ""),
+            ("Swift://box/", "box", ""),
+            ("swift://my%20box/a/b/", "my box", "a/b"),
+        ] {
+            let location = Location::Swift { container: container.to_owned(), prefix: prefix.to_owned() };
+            assert_eq!(Location::parse(text).unwrap(), location, "{text}");
+        }
+        for text in ["swift://", "swift:///a", "swift://a%2", "swift://%ff"] {
+            assert_eq!(Location::parse(text).unwrap_err().kind, Kind::UnknownLocation, "{text}");
         }
     }
 

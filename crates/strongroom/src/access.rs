@@ -36,7 +36,7 @@ impl Place {
             Some(text) => {
                 let location = Location::parse(text).map_err(backup::Error::from)?;
                 let same = |folder: PathBuf| {
-                    let Location::Folder(named) = &location;
+                    let Location::Folder(named) = &location else { return false };
                     let real =
                         |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
                     real(named).is_some_and(|named| Some(named) == real(&folder))
@@ -53,10 +53,12 @@ impl Place {
         }
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &PathBuf {
-        let Location::Folder(folder) = &self.location;
-        folder
+    /// Its folder, if it is on this machine.
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match &self.location {
+            Location::Folder(folder) => Some(folder),
+            Location::Swift { .. } => None,
+        }
     }
 
     /// Whether it is the vault that is used when none is named.
@@ -66,7 +68,7 @@ impl Place {
 
     /// For people.
     pub fn shown(&self) -> String {
-        self.folder().display().to_string()
+        self.location.to_string()
     }
 
     /// Opens the store; no vault there when there is nothing.

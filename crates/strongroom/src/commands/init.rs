@@ -44,7 +44,7 @@ impl Init {
 /// A vault begins in a folder of its own: among other files it could neither be copied nor removed safely. What a
 /// creation that was interrupted left behind does not count.
 fn refuse_foreign(place: &Place) -> Result<(), Failure> {
-    let folder = place.folder();
+    let Some(folder) = place.folder() else { return Ok(()) };
     let names = match std::fs::read_dir(folder) {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
