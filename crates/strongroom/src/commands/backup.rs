@@ -288,7 +288,7 @@ fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result
 
 /// The vault and the cache, so that a backup does not take itself in.
 fn own_folders(global: &Global, place: &Place) -> Vec<(u64, u64)> {
-    let folders = [Some(place.folder().clone()), settings::cache(global).ok()];
+    let folders = [place.folder().cloned(), settings::cache(global).ok()];
     let stats = folders.into_iter().flatten().filter_map(|folder| folder.metadata().ok());
     stats.map(|stat| (stat.dev(), stat.ino())).collect()
 }
