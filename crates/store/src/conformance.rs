@@ -18,7 +18,7 @@ use crate::{Kind, Store, StoreError};
 pub struct Violation {
     what: String,
     #[source]
-    source: Option<StoreError>,
+    source: Option<Box<StoreError>>,
 }
 
 type Verdict = Result<(), Violation>;
@@ -243,7 +243,7 @@ fn is_uniform(bytes: &[u8]) -> bool {
 }
 
 fn failed(what: &str, source: StoreError) -> Violation {
-    Violation { what: format!("{what} failed"), source: Some(source) }
+    Violation { what: format!("{what} failed"), source: Some(Box::new(source)) }
 }
 
 fn ensure(what: &str, holds: bool) -> Verdict {
@@ -265,7 +265,7 @@ fn refuse<T: Debug>(what: &str, outcome: Result<T, StoreError>, kind: Kind) -> V
         Err(error) if error.kind == kind => Ok(()),
         Err(error) => {
             let what = format!("{what:?} failed with {:?}, expected {kind:?}", error.kind);
-            Err(Violation { what, source: Some(error) })
+            Err(Violation { what, source: Some(Box::new(error)) })
         }
         Ok(found) => {
             let what = format!("{what:?} gave {}, expected {kind:?}", shorten(&found));

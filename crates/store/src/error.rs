@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// What went wrong, for code that has to decide what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +64,8 @@ pub struct StoreError {
     pub location: String,
     /// The cause.
     pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// How long the server asked to be left alone before the next try; only with [`Kind::Unavailable`].
+    pub retry_after: Option<Duration>,
 }
 
 impl StoreError {
@@ -73,7 +76,8 @@ impl StoreError {
         object: impl Into<String>,
         location: impl Into<String>,
     ) -> Self {
-        Self { kind, operation, object: object.into(), location: location.into(), source: None }
+        let (object, location) = (object.into(), location.into());
+        Self { kind, operation, object, location, source: None, retry_after: None }
     }
 
     /// The same error with its cause.
@@ -86,7 +90,9 @@ impl StoreError {
         match self.kind {
             Kind::NotFound if self.object.is_empty() => "Check the location, or create the store first.",
             Kind::NotFound => "Run a check to see what else is missing.",
-            Kind::PermissionDenied => "Run as a user who may read and write the store, or change its owner.",
+            Kind::PermissionDenied => {
+                "Run as a user who may read and write the store (or change its owner), or check the credentials."
+            }
             Kind::NoSpace => {
                 "Make room in the store, then run the same command again: what is there is kept."
             }
@@ -97,7 +103,7 @@ impl StoreError {
                 "Use relative names of letters, digits, '.', '_' and '-' that begin with no dot."
             }
             Kind::UnknownLocation => {
-                "Use a path, or a URL such as s3://BUCKET/PREFIX or sftp://USER@HOST/PATH."
+                "Use a path, or a URL such as swift://CONTAINER/PREFIX, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH."
             }
             Kind::Unavailable => "Try again later; what was already written is kept.",
             Kind::Gone => {

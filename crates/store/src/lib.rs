@@ -45,6 +45,7 @@ mod limited;
 mod location;
 mod memory;
 mod network;
+mod networked;
 mod opendal_store;
 mod operation;
 mod random;
@@ -52,6 +53,7 @@ mod read_only;
 mod recorded;
 mod retrying;
 mod sftp;
+mod swift;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -75,8 +77,9 @@ pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};
 pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};
-pub use retrying::{Patience, Retrying};
+pub use retrying::{Patience, RETRY_AFTER_MAX, Retrying};
 pub use sftp::SftpStore;
+pub use swift::{SwiftCredentials, SwiftStore};
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

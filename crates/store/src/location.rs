@@ -3,6 +3,7 @@
 //! | location | store |
 //! |---|---|
 //! | `PATH`, `file:///PATH` | a folder of this machine |
+//! | `swift://CONTAINER/PREFIX` | OpenStack Swift |
 //! | `s3://BUCKET/PREFIX` | S3 and its kin |
 //! | `azblob://CONTAINER/PREFIX` | Azure Blob Storage |
 //! | `gcs://BUCKET/PREFIX`, `gs://…` | Google Cloud Storage |
@@ -18,11 +19,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{FolderStore, Kind, OpendalStore, SftpStore, Store, StoreError, network, opendal_store};
+use crate::networked::Networked;
+use crate::{
+    FolderStore, Kind, OpendalStore, SftpStore, Store, StoreError, SwiftCredentials, SwiftStore, network,
+    opendal_store,
+};
 use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
 
 /// The schemes that a location may have now; one without a scheme is a path.
-pub const SCHEMES: &[&str] = &["file", "s3", "sftp", "azblob", "gcs", "gs", "webdav", "webdavs"];
+pub const SCHEMES: &[&str] = &["file", "swift", "s3", "sftp", "azblob", "gcs", "gs", "webdav", "webdavs"];
 
 /// Finds a setting by the name of its environment variable.
 pub type LookUp<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
@@ -32,6 +37,8 @@ pub type LookUp<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 pub enum Location {
     /// A folder of this machine.
     Folder(PathBuf),
+    /// A container of OpenStack Swift.
+    Swift(Bucket),
     /// A bucket of S3 or its kin.
     S3(Bucket),
     /// A container of Azure Blob Storage.
@@ -87,6 +94,7 @@ impl Location {
         let lower = scheme.to_ascii_lowercase();
         let parsed = match &*lower {
             "file" => file(rest).map(Self::Folder),
+            "swift" => bucket(rest).map(Self::Swift),
             "s3" => bucket(rest).map(Self::S3),
             "azblob" => bucket(rest).map(Self::Azblob),
             "gcs" | "gs" => bucket(rest).map(Self::Gcs),
@@ -105,6 +113,8 @@ impl Location {
 
     /// Opens the store that is there. Credentials come from the environment and from the files that it names:
     ///
+    /// * Swift: `OS_CLOUD` with `clouds.yaml`, or `OS_AUTH_URL` and the other `OS_…` (Keystone v3), or `ST_AUTH`,
+    ///   `ST_USER` and `ST_KEY` (v1); see [`SwiftCredentials`](crate::SwiftCredentials).
     /// * S3: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`; without them `AWS_PROFILE` and
     ///   `~/.aws`. `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION` and `AWS_DEFAULT_REGION` say where. The
     ///   machine's own role is asked for only when `AWS_EC2_METADATA_DISABLED` is `false`.
@@ -130,6 +140,12 @@ impl Location {
     pub fn open_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+            Self::Swift(Bucket { name, prefix }) => {
+                let (name, prefix, credentials) =
+                    (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
+                let opened = async move { SwiftStore::open(&name, &prefix, credentials).await };
+                Ok(Arc::new(Networked::new(self.wait(opened)?)))
+            }
             Self::Sftp(folder) => {
                 let store = SftpStore::new(folder, self.to_string(), look_up);
                 Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
@@ -145,6 +161,12 @@ impl Location {
     pub fn create_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::create(path)?)),
+            Self::Swift(Bucket { name, prefix }) => {
+                let (name, prefix, credentials) =
+                    (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
+                let made = async move { SwiftStore::create(&name, &prefix, credentials).await };
+                Ok(Arc::new(Networked::new(self.wait(made)?)))
+            }
             Self::Webdav(_) => {
                 let store = self.remote(look_up)?;
                 Ok(Arc::new(self.wait(async move { store.create_folder().await.map(|()| store) })?))
@@ -172,7 +194,7 @@ impl Location {
             Self::Azblob(bucket) => opendal_store::azblob(bucket, &shown, look_up),
             Self::Gcs(bucket) => opendal_store::gcs(bucket, &shown, look_up),
             Self::Webdav(folder) => opendal_store::webdav(folder, &shown, look_up),
-            Self::Folder(_) | Self::Sftp(_) => Err(refuse(&shown, "it is not a bucket")),
+            Self::Folder(_) | Self::Swift(_) | Self::Sftp(_) => Err(refuse(&shown, "it is not a bucket")),
         }
     }
 
@@ -195,6 +217,7 @@ impl fmt::Display for Location {
         };
         match self {
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Swift(place) => f.write_str(&bucket("swift", place)),
             Self::S3(place) => f.write_str(&bucket("s3", place)),
             Self::Azblob(place) => f.write_str(&bucket("azblob", place)),
             Self::Gcs(place) => f.write_str(&bucket("gcs", place)),

@@ -2,7 +2,8 @@
 //!
 //! Only [`Kind::Unavailable`] is repeated: it is the one kind that time can heal. Repeating is safe for every
 //! operation (see the contract). Pauses double from the first to the longest and are shortened by a random part, so
-//! that many clients of a server that comes back do not return in step.
+//! that many clients of a server that comes back do not return in step. A server that says how long it wants to be
+//! left alone is obeyed, up to [`RETRY_AFTER_MAX`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::random::{mix, unit};
 use crate::{Kind, ObjectInfo, Store, StoreError};
+
+/// The longest wait that a server may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(2 * 60);
 
 /// How long and how eagerly to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,8 @@ impl Retrying {
                 Err(error) if error.kind == Kind::Unavailable => error,
                 outcome => return outcome,
             };
-            let pause = self.jittered(pause_max);
+            let asked = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+            let pause = asked.saturating_add(self.jittered(pause_max));
             if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
                 return Err(error);
             }

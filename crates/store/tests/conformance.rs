@@ -30,6 +30,19 @@ async fn folder_store() {
 }
 
 #[tokio::test]
+async fn a_name_is_an_object_or_a_folder_where_it_cannot_be_both() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder: Arc<dyn Store> = Arc::new(FolderStore::create(scratch.path()).unwrap());
+    for store in [memory(), folder] {
+        store.put("a/b", Vec::new()).await.unwrap();
+        for clash in ["a", "a/b/c"] {
+            store.put(clash, Vec::new()).await.unwrap_err();
+            store.replace(clash, Vec::new()).await.unwrap_err();
+        }
+    }
+}
+
+#[tokio::test]
 async fn recorded() {
     conformance::run(Arc::new(Recorded::new(memory()))).await.unwrap();
 }

@@ -1,0 +1,138 @@
+//! Reading whole objects and parts of them.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, StatusCode};
+
+use super::failure::Failure;
+use super::response::Response;
+use super::{SwiftStore, time};
+use crate::{Kind, ObjectInfo};
+
+impl SwiftStore {
+    pub(super) async fn read_whole(&self, name: &str, size_max: u64) -> Result<Bytes, Failure> {
+        let too_large = || Failure::new(Kind::TooLarge, "the caller allows less");
+        let mut response = self.object(Method::GET, name, HeaderMap::new()).await?;
+        if response.length().is_some_and(|length| length > size_max) {
+            return Err(too_large());
+        }
+        match response.read(0, size_max).await? {
+            (bytes, false) => Ok(bytes),
+            (_, true) => Err(too_large()),
+        }
+    }
+
+    pub(super) async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, Failure> {
+        let truncated = || Failure::new(Kind::Truncated, "the object ends before the range does");
+        let Some(length) = range.end.checked_sub(range.start) else {
+            return Err(Failure::new(Kind::Other, "the range ends before it starts"));
+        };
+        let Some(last) = range.end.checked_sub(1).filter(|_| length > 0) else {
+            // HTTP has no words for an empty range.
+            let size = self.look_up(name).await?.size;
+            return if range.end <= size { Ok(Bytes::new()) } else { Err(truncated()) };
+        };
+        let mut response = self.object(Method::GET, name, part(&format!("{}-{last}", range.start))).await?;
+        let skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, size) = content_range(&response)?;
+                if size < range.end {
+                    return Err(truncated());
+                }
+                if start != range.start {
+                    return Err(Failure::strange("another range than the one that was asked for"));
+                }
+                0
+            }
+            // The server knows no ranges and sends everything.
+            _ => range.start,
+        };
+        let (bytes, _) = response.read(skip, length).await?;
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(truncated()) }
+    }
+
+    pub(super) async fn read_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), Failure> {
+        if length_max == 0 {
+            return Ok((Bytes::new(), self.look_up(name).await?.size));
+        }
+        // Larger numbers are more than some servers can count.
+        let asked = length_max.min(i64::MAX.unsigned_abs());
+        let mut response = match self.object(Method::GET, name, part(&format!("-{asked}"))).await {
+            // An empty object has no last byte.
+            Err(failure) if failure.kind == Kind::Truncated => {
+                return match self.look_up(name).await?.size {
+                    0 => Ok((Bytes::new(), 0)),
+                    _ => Err(Failure::strange("the end of an object was refused")),
+                };
+            }
+            response => response?,
+        };
+        let (skip, size) = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, size) = content_range(&response)?;
+                if start != size.saturating_sub(asked) {
+                    return Err(Failure::strange("another range than the one that was asked for"));
+                }
+                (0, size)
+            }
+            _ => {
+                let size = response.length().ok_or_else(|| Failure::strange("the object has no size"))?;
+                (size.saturating_sub(asked), size)
+            }
+        };
+        let expected = size.min(asked);
+        let (bytes, _) = response.read(skip, expected).await?;
+        if bytes.len() as u64 != expected {
+            return Err(Failure::new(Kind::Truncated, "the object became shorter while it was read"));
+        }
+        Ok((bytes, size))
+    }
+
+    pub(super) async fn look_up(&self, name: &str) -> Result<ObjectInfo, Failure> {
+        let response = self.object(Method::HEAD, name, HeaderMap::new()).await?;
+        let size = response.length().ok_or_else(|| Failure::strange("the object has no size"))?;
+        // The first is more exact, and the one that listings show.
+        let modified = response.header("x-timestamp").and_then(time::from_seconds);
+        let modified = modified.or_else(|| response.header("last-modified").and_then(time::from_http));
+        let modified = modified.ok_or_else(|| Failure::strange("the object has no time"))?;
+        Ok(ObjectInfo { name: name.to_owned(), size, modified })
+    }
+}
+
+/// The header for a part, such as `5-9` or `-5`.
+fn part(part: &str) -> HeaderMap {
+    // Digits and a dash are always a header.
+    HeaderValue::from_str(&format!("bytes={part}")).map(|value| (RANGE, value)).into_iter().collect()
+}
+
+/// Where the answer begins in the object, and how large the object is.
+fn content_range(response: &Response) -> Result<(u64, u64), Failure> {
+    let range = response.header("content-range").and_then(parse_content_range);
+    range.ok_or_else(|| Failure::strange("a part of an object without its place"))
+}
+
+/// `bytes START-LAST/SIZE`.
+fn parse_content_range(text: &str) -> Option<(u64, u64)> {
+    let (part, size) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let (start, last) = part.split_once('-')?;
+    let (start, last, size) =
+        (start.parse::<u64>().ok()?, last.parse::<u64>().ok()?, size.parse::<u64>().ok()?);
+    (start <= last && last < size).then_some((start, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_parts() {
+        assert_eq!(parse_content_range("bytes 2-4/10"), Some((2, 10)));
+        for text in
+            ["", "bytes", "bytes */10", "bytes 4-2/10", "bytes 2-10/10", "bytes 2-4/*", "bytes -1-4/10"]
+        {
+            assert_eq!(parse_content_range(text), None, "{text}");
+        }
+    }
+}

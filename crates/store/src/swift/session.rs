@@ -1,0 +1,118 @@
+//! Requests with a token that is always good: fetched when it is first needed, before it ends, and when it is refused.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderName;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::credentials::{Method, SwiftCredentials};
+use super::failure::Failure;
+use super::http::{Http, Request};
+use super::login::{self, Token};
+use super::response::Response;
+use crate::Kind;
+
+/// How often one call may fetch a token. The second time is for one that ended as it was handed out.
+const RENEWALS_MAX: u32 = 3;
+
+/// A client of one account.
+pub(super) struct Session {
+    http: Http,
+    credentials: SwiftCredentials,
+    /// Locked during a login, so that of many calls that need a token one fetches it and the others wait.
+    token: Mutex<Option<Arc<Token>>>,
+}
+
+impl Session {
+    /// Sends nothing yet.
+    pub(super) fn new(credentials: SwiftCredentials) -> Result<Self, Failure> {
+        let http = new_client(&credentials)?;
+        Ok(Self { http, credentials, token: Mutex::new(None) })
+    }
+
+    pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
+        self.http.set_idle_timeout(limit);
+    }
+
+    pub(super) fn skew_seconds(&self) -> Option<i64> {
+        self.http.skew_seconds()
+    }
+
+    /// Sends the request that `build` makes for a storage URL. Any answer but "unauthorized" is returned.
+    pub(super) async fn send(
+        &self,
+        sent: &Arc<AtomicU64>,
+        build: impl Fn(&str) -> Result<Request, Failure> + Send,
+    ) -> Result<Response, Failure> {
+        let mut token = self.token().await?;
+        for renewal in 1..=RENEWALS_MAX {
+            let request = build(&token.storage_url)?
+                .header(HeaderName::from_static("x-auth-token"), token.secret.expose())?;
+            let response = self.http.send(request, sent.clone()).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let has_ended = token.expiry.is_some_and(|expiry| expiry.end <= Instant::now());
+            if renewal == RENEWALS_MAX || (renewal > 1 && !has_ended) {
+                return Err(response.into_failure(&[&token.secret]).await);
+            }
+            response.finish().await;
+            token = self.renew(&token).await?;
+        }
+        Err(Failure::new(Kind::PermissionDenied, "no token was accepted"))
+    }
+
+    /// The failure that an answer is.
+    pub(super) async fn failure(&self, response: Response) -> Failure {
+        let token = self.token.lock().await.clone();
+        let secrets: Vec<_> = token.iter().map(|token| &token.secret).collect();
+        response.into_failure(&secrets).await
+    }
+
+    async fn token(&self) -> Result<Arc<Token>, Failure> {
+        let mut current = self.token.lock().await;
+        if let Some(token) = &*current {
+            let now = Instant::now();
+            let Some(expiry) = token.expiry.filter(|expiry| expiry.renewal <= now) else {
+                return Ok(token.clone());
+            };
+            return match login::log_in(&self.http, &self.credentials).await {
+                Ok(fresh) => Ok(current.insert(Arc::new(fresh)).clone()),
+                // The old one is still good for a while.
+                Err(failure) if failure.kind == Kind::Unavailable && expiry.end > now => Ok(token.clone()),
+                Err(failure) => Err(failure),
+            };
+        }
+        let token = login::log_in(&self.http, &self.credentials).await?;
+        Ok(current.insert(Arc::new(token)).clone())
+    }
+
+    /// Another token than the one that was refused.
+    async fn renew(&self, refused: &Arc<Token>) -> Result<Arc<Token>, Failure> {
+        if let Method::Token(_) = self.credentials.method {
+            let cause = "the token is not accepted (any more): get a new one and set OS_AUTH_TOKEN";
+            return Err(Failure::new(Kind::PermissionDenied, cause));
+        }
+        let mut current = self.token.lock().await;
+        if let Some(token) = current.as_ref().filter(|token| !Arc::ptr_eq(token, refused)) {
+            return Ok(token.clone());
+        }
+        let token = login::log_in(&self.http, &self.credentials).await?;
+        Ok(current.insert(Arc::new(token)).clone())
+    }
+}
+
+fn new_client(credentials: &SwiftCredentials) -> Result<Http, Failure> {
+    let certificates = match &credentials.certificates {
+        Some(path) => Some(fs::read(path).map_err(|error| {
+            Failure::new(Kind::Other, format!("cannot read OS_CACERT {}: {error}", path.display()))
+        })?),
+        None => None,
+    };
+    Http::new(certificates.as_deref())
+}

@@ -1,0 +1,76 @@
+//! Writing and deleting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::{Method, StatusCode};
+
+use super::failure::Failure;
+use super::http::Request;
+use super::{SwiftStore, gone, upload};
+use crate::Kind;
+
+/// Fewer bytes than this are hashed where we are; more, on a thread that may block (it would take a millisecond).
+const HASHED_AT_ONCE: u64 = 512 << 10;
+
+impl SwiftStore {
+    /// Stores an object by one request.
+    pub(super) async fn write(&self, name: &str, parts: Vec<Bytes>, overwrite: bool) -> Result<(), Failure> {
+        let digest = md5_of(&parts).await?;
+        let request = |storage: &str| {
+            let mut request = Request::new(Method::PUT, self.address.object_url(storage, name)?)
+                .header(ETAG, &digest)?
+                .header(CONTENT_TYPE, "application/octet-stream")?;
+            if !overwrite {
+                request = request.header(IF_NONE_MATCH, "*")?;
+            }
+            request.body = Some(parts.clone());
+            Ok(request)
+        };
+        let sent = Arc::new(AtomicU64::new(0));
+        let response = match self.session.send(&sent, request).await {
+            Ok(response) => response,
+            // A server that has the object may hang up on the bytes, and its answer is then lost.
+            Err(failure) if !overwrite && sent.load(Ordering::Relaxed) > 0 => {
+                let is_there = failure.kind == Kind::Unavailable && self.look_up(name).await.is_ok();
+                return if is_there { Ok(()) } else { Err(failure) };
+            }
+            Err(failure) => return Err(failure),
+        };
+        match response.status() {
+            status if status.is_success() => response.finish().await,
+            StatusCode::PRECONDITION_FAILED if !overwrite => response.finish().await,
+            StatusCode::NOT_FOUND => return Err(gone()),
+            _ => return Err(self.session.failure(response).await),
+        }
+        Ok(())
+    }
+
+    /// Deletes an object. One that is not there is fine, as long as the container is.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
+        match self.object(Method::DELETE, name, HeaderMap::new()).await {
+            Ok(response) => response.finish().await,
+            Err(failure) if failure.kind == Kind::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+}
+
+/// The MD5 of all parts in hex: what Swift compares with what it got.
+async fn md5_of(parts: &[Bytes]) -> Result<String, Failure> {
+    let hash = |parts: &[Bytes]| {
+        let mut hasher = Md5::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    if upload::length(parts) < HASHED_AT_ONCE {
+        return Ok(hash(parts));
+    }
+    let parts = parts.to_vec();
+    let task = tokio::task::spawn_blocking(move || hash(&parts));
+    task.await.map_err(|error| Failure::new(Kind::Other, error))
+}
