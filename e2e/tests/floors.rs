@@ -85,7 +85,10 @@ fn the_custodian_s_crate_links_no_key_code() {
         // Stores speak TLS: with keys of connections, not of vaults.
         assert!(!all.contains(name) || name.starts_with("aws-lc"), "a store brings {name} to vault");
     }
-    assert!(without_stores.contains("ed25519-dalek"), "it verifies signatures, so the walk over packages works");
+    assert!(
+        without_stores.contains("ed25519-dalek"),
+        "it verifies signatures, so the walk over packages works"
+    );
     assert!(all.contains("store") && !without_stores.contains("store"));
 }
 
