@@ -13,9 +13,12 @@ use tokio::time::Instant;
 use super::credentials::{Method, SwiftCredentials};
 use super::failure::Failure;
 use super::http::{Http, Request};
-use super::login::{self, Token};
+use super::login::{self, Expiry, Token};
 use super::response::Response;
 use crate::Kind;
+
+/// Servers tell the life of a token in whole seconds, rounded down.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How often one call may fetch a token. The second time is for one that ended as it was handed out.
 const RENEWALS_MAX: u32 = 3;
@@ -82,6 +85,12 @@ impl Session {
                 return Ok(token.clone());
             };
             return match login::log_in(&self.http, &self.credentials).await {
+                Ok(fresh) if fresh.secret.expose() == token.secret.expose() => {
+                    // Some servers hand out one token until it ends: asking again before then is of no use.
+                    let renewal = expiry.end.checked_add(SECOND).unwrap_or(expiry.end);
+                    let expiry = Some(Expiry { renewal, end: expiry.end });
+                    Ok(current.insert(Arc::new(Token { expiry, ..fresh })).clone())
+                }
                 Ok(fresh) => Ok(current.insert(Arc::new(fresh)).clone()),
                 // The old one is still good for a while.
                 Err(failure) if failure.kind == Kind::Unavailable && expiry.end > now => Ok(token.clone()),
