@@ -58,6 +58,7 @@ mod swift;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod name;
+pub mod probe;
 
 use std::fmt::Debug;
 use std::ops::Range;

@@ -87,6 +87,11 @@ impl Place {
         self.location.to_string()
     }
 
+    /// Opens the store as it is: nothing is tried twice.
+    pub fn open_bare(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(self.location.open().map_err(backup::Error::from)?)
+    }
+
     /// Opens the store; no vault there when there is nothing.
     pub fn open_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
         let store = self.location.open().map_err(|error| match error.kind {

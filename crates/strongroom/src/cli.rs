@@ -39,6 +39,7 @@ impl Cli {
             Verb::Check(verb) => verb.run(&global, output),
             Verb::Stats(verb) => verb.run(&global, output),
             Verb::Key(verb) => verb.run(&global, output),
+            Verb::Store(verb) => verb.run(&global, output),
             Verb::Completions(verb) => verb.run(command(), output),
             Verb::Man(verb) => verb.run(&command(), output),
         }
@@ -60,6 +61,7 @@ pub enum Verb {
     Check(commands::check::Check),
     Stats(commands::stats::Stats),
     Key(commands::key::Key),
+    Store(commands::store::Store),
     Completions(commands::generate::Completions),
     Man(commands::generate::Man),
 }
@@ -82,7 +84,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Back up", &["init", "backup"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Get back", &["restore", "dump", "mount"]),
-    ("Keep safe", &["check", "key"]),
+    ("Keep safe", &["check", "key", "store"]),
     ("This program", &["completions", "man"]),
 ];
 

@@ -14,4 +14,5 @@ pub mod mount;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+pub mod store;
 mod units;
