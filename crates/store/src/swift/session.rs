@@ -83,6 +83,11 @@ impl Session {
         response.into_failure(&secrets).await
     }
 
+    /// Where the account is.
+    pub(super) async fn storage_url(&self) -> Result<String, Failure> {
+        Ok(self.token().await?.storage_url.clone())
+    }
+
     async fn token(&self) -> Result<Arc<Token>, Failure> {
         let mut current = self.token.lock().await;
         if let Some(token) = &*current {
