@@ -70,8 +70,7 @@ impl Retrying {
                 Err(error) if error.kind == Kind::Unavailable => error,
                 outcome => return outcome,
             };
-            let asked = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-            let pause = asked.saturating_add(self.jittered(pause_max));
+            let pause = asked(&error).saturating_add(self.jittered(pause_max));
             if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
                 return Err(error);
             }
@@ -85,6 +84,11 @@ impl Retrying {
         let number = mix(self.counter.fetch_add(1, Ordering::Relaxed));
         pause.mul_f64(0.5 + unit(number) / 2.0)
     }
+}
+
+/// How long the server wants to be left alone, as far as it is obeyed.
+fn asked(error: &StoreError) -> Duration {
+    error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX)
 }
 
 #[async_trait]
@@ -127,5 +131,20 @@ impl Store for Retrying {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.repeat(|| self.inner.delete(name)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_ask_for_time_but_not_for_hours() {
+        let mut error = StoreError::new(Kind::Unavailable, "read", "a", "memory");
+        assert_eq!(asked(&error), Duration::ZERO);
+        error.retry_after = Some(Duration::from_secs(7));
+        assert_eq!(asked(&error), Duration::from_secs(7));
+        error.retry_after = Some(Duration::MAX);
+        assert_eq!(asked(&error), RETRY_AFTER_MAX);
     }
 }

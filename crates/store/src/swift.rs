@@ -15,6 +15,7 @@ mod address;
 mod clouds;
 mod credentials;
 mod failure;
+mod grant;
 mod http;
 mod keystone;
 mod list;

@@ -67,6 +67,11 @@ impl Address {
         parse(&format!("{}/{}", storage.trim_end_matches('/'), encode(&self.container)))
     }
 
+    /// The path of an object below the path of a storage URL, without percent signs.
+    pub(super) fn plain_path(&self, storage_path: &str, name: &str) -> String {
+        format!("{}/{}/{}", storage_path.trim_end_matches('/'), self.container, self.full_name(name))
+    }
+
     /// An object below a storage URL.
     pub(super) fn object_url(&self, storage: &str, name: &str) -> Result<Url, Failure> {
         let (container, object) = (encode(&self.container), encode(&self.full_name(name)));

@@ -53,9 +53,28 @@ pub(super) async fn log_in(http: &Http, credentials: &SwiftCredentials) -> Resul
     };
     if let Some(url) = &credentials.storage_url {
         token.storage_url.clone_from(url);
+    } else {
+        let login = match &credentials.method {
+            Method::Token(_) => "",
+            Method::V1 { url, .. } => url,
+            Method::Keystone(keystone) => &keystone.url,
+        };
+        refuse_plain_text(login, &token.storage_url)?;
     }
     address::parse(&token.storage_url)?;
     Ok(token)
+}
+
+/// Who logs in over TLS does not want to send the token without it. A server behind a TLS proxy may say so all the
+/// same, not knowing better; then the user says where it is.
+fn refuse_plain_text(login: &str, storage: &str) -> Result<(), Failure> {
+    let is_encrypted = |url: &str| address::parse(url).is_ok_and(|url| url.scheme() == "https");
+    if is_encrypted(login) && !is_encrypted(storage) {
+        let cause = "the login is over https, but its answer leads to an object store without: \
+                     set OS_STORAGE_URL to the address that is meant";
+        return Err(Failure::new(Kind::Other, cause));
+    }
+    Ok(())
 }
 
 async fn version_1(http: &Http, url: &str, user: &str, key: &Secret) -> Result<Token, Failure> {
@@ -90,5 +109,22 @@ pub(super) async fn refused(response: Response, secrets: &[&Secret], check: &str
             Failure::new(Kind::Other, format!("there is no login at that address: check {check}"))
         }
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_came_encrypted_stays_so() {
+        for (login, storage, is_fine) in [
+            ("https://a/v3", "https://b/v1", true),
+            ("HTTPS://a/v3", "http://b/v1", false),
+            ("http://a/v3", "http://b/v1", true),
+            ("http://a/v3", "https://b/v1", true),
+        ] {
+            assert_eq!(refuse_plain_text(login, storage).is_ok(), is_fine, "{login} {storage}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -29,13 +29,15 @@ pub(super) struct Session {
     credentials: SwiftCredentials,
     /// Locked during a login, so that of many calls that need a token one fetches it and the others wait.
     token: Mutex<Option<Arc<Token>>>,
+    /// How often a token was fetched.
+    logins: AtomicU64,
 }
 
 impl Session {
     /// Sends nothing yet.
     pub(super) fn new(credentials: SwiftCredentials) -> Result<Self, Failure> {
         let http = new_client(&credentials)?;
-        Ok(Self { http, credentials, token: Mutex::new(None) })
+        Ok(Self { http, credentials, token: Mutex::new(None), logins: AtomicU64::new(0) })
     }
 
     pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
@@ -77,6 +79,22 @@ impl Session {
         response.into_failure(&secrets).await
     }
 
+    /// Where the account is.
+    pub(super) async fn storage_url(&self) -> Result<String, Failure> {
+        Ok(self.token().await?.storage_url.clone())
+    }
+
+    /// How often a token was fetched: another number means another token.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
+    }
+
+    async fn log_in(&self) -> Result<Token, Failure> {
+        let token = login::log_in(&self.http, &self.credentials).await?;
+        self.logins.fetch_add(1, Ordering::AcqRel);
+        Ok(token)
+    }
+
     async fn token(&self) -> Result<Arc<Token>, Failure> {
         let mut current = self.token.lock().await;
         if let Some(token) = &*current {
@@ -84,7 +102,7 @@ impl Session {
             let Some(expiry) = token.expiry.filter(|expiry| expiry.renewal <= now) else {
                 return Ok(token.clone());
             };
-            return match login::log_in(&self.http, &self.credentials).await {
+            return match self.log_in().await {
                 Ok(fresh) if fresh.secret.expose() == token.secret.expose() => {
                     // Some servers hand out one token until it ends: asking again before then is of no use.
                     let renewal = expiry.end.checked_add(SECOND).unwrap_or(expiry.end);
@@ -97,7 +115,7 @@ impl Session {
                 Err(failure) => Err(failure),
             };
         }
-        let token = login::log_in(&self.http, &self.credentials).await?;
+        let token = self.log_in().await?;
         Ok(current.insert(Arc::new(token)).clone())
     }
 
@@ -111,7 +129,7 @@ impl Session {
         if let Some(token) = current.as_ref().filter(|token| !Arc::ptr_eq(token, refused)) {
             return Ok(token.clone());
         }
-        let token = login::log_in(&self.http, &self.credentials).await?;
+        let token = self.log_in().await?;
         Ok(current.insert(Arc::new(token)).clone())
     }
 }

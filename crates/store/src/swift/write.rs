@@ -30,15 +30,21 @@ impl SwiftStore {
             request.body = Some(parts.clone());
             Ok(request)
         };
-        let sent = Arc::new(AtomicU64::new(0));
+        let (sent, logins) = (Arc::new(AtomicU64::new(0)), self.session.logins());
         let response = match self.session.send(&sent, request).await {
-            Ok(response) => response,
-            // A server that has the object may hang up on the bytes, and its answer is then lost.
-            Err(failure) if !overwrite && sent.load(Ordering::Relaxed) > 0 => {
-                let is_there = failure.kind == Kind::Unavailable && self.look_up(name).await.is_ok();
-                return if is_there { Ok(()) } else { Err(failure) };
+            // A server that refuses the object may hang up on its bytes, and the answer is then lost. A request
+            // without bytes tells whether it has the object, and gets a new token where the old one was the reason.
+            Err(failure) if failure.kind == Kind::Unavailable && sent.load(Ordering::Relaxed) > 0 => {
+                let is_there = self.look_up(name).await.is_ok();
+                if is_there && !overwrite {
+                    return Ok(());
+                }
+                if self.session.logins() == logins {
+                    return Err(failure);
+                }
+                self.session.send(&sent, request).await?
             }
-            Err(failure) => return Err(failure),
+            response => response?,
         };
         match response.status() {
             status if status.is_success() => response.finish().await,

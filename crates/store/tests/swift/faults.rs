@@ -213,6 +213,27 @@ async fn a_server_that_asks_for_time_gets_it() {
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
+/// An upload whose token ended is hung up on, and the refusal is lost. No call fails for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_during_an_upload() {
+    let service = shared();
+    let proxy = Proxy::start(address(&service), false);
+    let store = through(&service, &proxy, "ends").await;
+    let parts = noise(20_000_000);
+    let whole = parts.concat();
+    for round in 0..3 {
+        for (name, replaces) in [(format!("put-{round}"), false), (format!("replace-{round}"), true)] {
+            proxy.revoke_tokens();
+            if replaces {
+                store.replace(&name, parts.clone()).await.unwrap();
+            } else {
+                store.put(&name, parts.clone()).await.unwrap();
+            }
+            assert!(store.get(&name, 20_000_000).await.unwrap() == whole);
+        }
+    }
+}
+
 /// Sixteen calls at once find the token refused; one login serves them all.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_login_for_many_calls() {

@@ -76,7 +76,7 @@ impl Proxy {
         self.state.lock().unwrap().faults.is_empty()
     }
 
-    /// Refuses all tokens that were handed out until now.
+    /// Refuses all tokens that were handed out until now, without waiting for the bytes of an upload.
     pub fn revoke_tokens(&self) {
         self.state.lock().unwrap().generation += 1;
     }
@@ -98,7 +98,7 @@ fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>, hides_expiry
         let fits = state.faults.front().is_some_and(|(wanted, _)| *wanted == method);
         let fault = if fits { state.faults.pop_front().map(|(_, fault)| fault) } else { None };
         let is_revoked = header(&head, "x-auth-token").is_some_and(|token| !token.ends_with(&mark));
-        if is_revoked { (Some(Fault::Answer(REFUSED)), mark) } else { (fault, mark) }
+        if is_revoked { (Some(Fault::AnswerEarly(REFUSED)), mark) } else { (fault, mark) }
     };
     let length = header(&head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0_usize);
     match &fault {
