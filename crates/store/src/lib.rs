@@ -42,22 +42,29 @@ mod error;
 mod faulty;
 mod folder;
 mod limited;
+#[cfg(feature = "locations")]
 mod location;
 mod memory;
+#[cfg(feature = "locations")]
 mod network;
+#[cfg(feature = "locations")]
 mod networked;
+#[cfg(feature = "locations")]
 mod opendal_store;
 mod operation;
 mod random;
 mod read_only;
 mod recorded;
 mod retrying;
+#[cfg(feature = "locations")]
 mod sftp;
+#[cfg(feature = "locations")]
 mod swift;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod name;
+#[cfg(feature = "locations")]
 pub mod probe;
 
 use std::fmt::Debug;
@@ -72,14 +79,18 @@ pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;
 pub use limited::{Limited, Rates};
+#[cfg(feature = "locations")]
 pub use location::{Bucket, Location, LookUp, SCHEMES, SshFolder, WebFolder, create_url, open_url};
 pub use memory::MemoryStore;
+#[cfg(feature = "locations")]
 pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};
 pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};
 pub use retrying::{Patience, RETRY_AFTER_MAX, Retrying};
+#[cfg(feature = "locations")]
 pub use sftp::SftpStore;
+#[cfg(feature = "locations")]
 pub use swift::{SwiftCredentials, SwiftStore};
 
 /// What a store knows of an object without reading it.
