@@ -42,7 +42,6 @@ mod error;
 mod faulty;
 mod folder;
 mod limited;
-#[cfg(feature = "locations")]
 mod location;
 mod memory;
 #[cfg(feature = "locations")]
@@ -79,8 +78,9 @@ pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;
 pub use limited::{Limited, Rates};
+pub use location::{Bucket, Location, SCHEMES, SshFolder, WebFolder};
 #[cfg(feature = "locations")]
-pub use location::{Bucket, Location, LookUp, SCHEMES, SshFolder, WebFolder, create_url, open_url};
+pub use location::{LookUp, create_url, open_url};
 pub use memory::MemoryStore;
 #[cfg(feature = "locations")]
 pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};

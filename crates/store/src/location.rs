@@ -17,18 +17,22 @@ mod url;
 
 use std::fmt;
 use std::path::PathBuf;
+#[cfg(feature = "locations")]
 use std::sync::Arc;
 
+#[cfg(feature = "locations")]
 use crate::networked::Networked;
+#[cfg(feature = "locations")]
 use crate::{
-    FolderStore, Kind, OpendalStore, SftpStore, Store, StoreError, SwiftCredentials, SwiftStore, network,
-    opendal_store,
+    FolderStore, OpendalStore, SftpStore, Store, SwiftCredentials, SwiftStore, network, opendal_store,
 };
+use crate::{Kind, StoreError};
 use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
 
 /// The schemes that a location may have now; one without a scheme is a path.
 pub const SCHEMES: &[&str] = &["file", "swift", "s3", "sftp", "azblob", "gcs", "gs", "webdav", "webdavs"];
 
+#[cfg(feature = "locations")]
 /// Finds a setting by the name of its environment variable.
 pub type LookUp<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
@@ -110,7 +114,10 @@ impl Location {
         };
         parsed.map_err(|reason| refuse(&format!("{scheme}://…"), reason))
     }
+}
 
+#[cfg(feature = "locations")]
+impl Location {
     /// Opens the store that is there. Credentials come from the environment and from the files that it names:
     ///
     /// * Swift: `OS_CLOUD` with `clouds.yaml`, or `OS_AUTH_URL` and the other `OS_…` (Keystone v3), or `ST_AUTH`,
@@ -237,16 +244,19 @@ impl fmt::Display for Location {
     }
 }
 
+#[cfg(feature = "locations")]
 /// Opens the store at a path or URL; see [`Location::open`].
 pub fn open_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.open()
 }
 
+#[cfg(feature = "locations")]
 /// Makes the place at a path or URL if it is missing, and opens it; see [`Location::create`].
 pub fn create_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.create()
 }
 
+#[cfg(feature = "locations")]
 fn environment(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
