@@ -1,12 +1,11 @@
 //! What a Swift that behaves can show.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use services::Service;
-use store::{Kind, Patience, Recorded, Retrying, Store, SwiftCredentials, SwiftStore, conformance};
+use store::{Kind, Location, Patience, Recorded, Retrying, Store, SwiftCredentials, SwiftStore, conformance};
 use tokio::task::JoinSet;
 
 use super::proxy::Proxy;
@@ -233,30 +232,17 @@ async fn one_call_is_one_request() {
     assert_eq!(proxy.take_seen(), ["GET /v1/AUTH_test/counts"]);
 }
 
-/// Starts this test program again with the variables that a user sets.
+/// As the program opens it; that the settings come from the environment is seen in the tests of the whole program.
 #[test]
-fn a_url_and_the_environment_are_enough() {
+fn a_url_and_its_settings_are_enough() {
     let service = shared();
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "server::by_url", "--ignored", "--quiet"]);
-    for name in ["ST_AUTH", "ST_USER", "ST_KEY"] {
-        child.env(name, service.setting(name));
-    }
-    for name in ["OS_CLOUD", "OS_AUTH_URL", "OS_AUTH_TOKEN", "OS_STORAGE_URL"] {
-        child.env_remove(name);
-    }
-    let output = child.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
-}
-
-#[test]
-#[ignore = "run by the test above, which sets the variables"]
-fn by_url() {
-    let kind = |location: &str| store::open_url(location).unwrap_err().kind;
-    assert_eq!(kind("swift://by-url/a"), Kind::NotFound);
-    let made = store::create_url("swift://by-url/a").unwrap();
-    let opened = store::open_url("swift://by-url/a/").unwrap();
+    let settings = |name: &str| {
+        ["ST_AUTH", "ST_USER", "ST_KEY"].contains(&name).then(|| service.setting(name).to_owned())
+    };
+    let open = |text: &str| Location::parse(text).unwrap().open_with(&settings);
+    assert_eq!(open("swift://by-url/a").unwrap_err().kind, Kind::NotFound);
+    let made = Location::parse("swift://by-url/a").unwrap().create_with(&settings).unwrap();
+    let opened = open("swift://by-url/a/").unwrap();
     assert_eq!(opened.location(), "swift://by-url/a");
     // Two runtimes, one after the other, and neither is the one that opened the stores.
     for number in 0..2 {
@@ -265,7 +251,7 @@ fn by_url() {
             made.put(&format!("{number}"), bytes("text")).await.unwrap();
             assert_eq!(opened.get(&format!("{number}"), 4).await.unwrap(), "text");
             // From inside of one, too.
-            store::open_url("swift://by-url").unwrap().list("").await.unwrap();
+            open("swift://by-url").unwrap().list("").await.unwrap();
         });
     }
 }
