@@ -29,6 +29,18 @@ pub enum ObjectKind {
     Snapshot,
     /// A list of packs found damaged.
     DamageRecord,
+    /// The mark of a forgotten snapshot.
+    TrashMark,
+    /// A lease.
+    Lease,
+    /// A list of objects that are about to be deleted.
+    Condemnation,
+    /// A list of packs whose segments were moved.
+    Relocation,
+    /// The settings that somebody may change.
+    Settings,
+    /// When which object was verified last.
+    Verification,
 }
 
 impl ObjectKind {
@@ -40,6 +52,12 @@ impl ObjectKind {
             Self::Fragment => b'I',
             Self::Snapshot => b'S',
             Self::DamageRecord => b'D',
+            Self::TrashMark => b'T',
+            Self::Lease => b'L',
+            Self::Condemnation => b'C',
+            Self::Relocation => b'R',
+            Self::Settings => b'O',
+            Self::Verification => b'Y',
         }
     }
 

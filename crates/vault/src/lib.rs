@@ -15,9 +15,11 @@ pub mod fragment;
 pub mod header;
 pub mod name;
 pub mod pack;
+pub mod records;
 pub mod segments;
 pub mod signing;
 pub mod snapshot;
+pub mod trash;
 pub mod wire;
 
 pub use error::VaultError;

@@ -22,6 +22,18 @@ pub const SNAPSHOTS: &str = "snapshots/";
 
 /// Damage records: `damage/` and the 64 hex digits of the hash.
 pub const DAMAGE: &str = "damage/";
+/// Marks of forgotten snapshots: `trash/` and the 64 hex digits of the hash.
+pub const TRASH: &str = "trash/";
+/// Leases: `leases/` and 32 random hex digits. The only objects that are ever replaced.
+pub const LEASES: &str = "leases/";
+/// Condemnations: `condemned/` and the 64 hex digits of the hash.
+pub const CONDEMNED: &str = "condemned/";
+/// Relocations: `relocations/` and the 64 hex digits of the hash.
+pub const RELOCATIONS: &str = "relocations/";
+/// Settings: `settings/` and the 64 hex digits of the hash.
+pub const SETTINGS: &str = "settings/";
+/// Verification records: `verified/` and the 64 hex digits of the hash.
+pub const VERIFIED: &str = "verified/";
 
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {

@@ -1,0 +1,220 @@
+//! The trash: snapshots that were forgotten and can still be brought back.
+//!
+//! Forgetting a snapshot writes a mark; the snapshot itself stays where it is. Until the vault's delay has passed since
+//! the mark was written, by the store's clock, taking the mark away brings the snapshot back. After that the collector
+//! may see it as gone. The mark stays behind when the snapshot is deleted: it explains the gap in its machine's chain,
+//! and keeps a copy of the vault from bringing the snapshot back.
+//!
+//! ```text
+//! header (8)  vault id (16)  nonce (16)  snapshot's hash (32)  system id (16)  sequence (varint)
+//! previous snapshot's hash (32)  written: seconds (signed varint)  who and why (sized, text, at most 1024 bytes)
+//! ```
+//! The nonce is random, so that no name is ever written twice: a delete that arrives late can only hit its own mark.
+//! A mark that cannot be read counts for nothing: its snapshot lives.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use store::Store;
+
+use crate::error::{Damage, VaultError};
+use crate::header::ObjectKind;
+use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
+use crate::records;
+use crate::wire::{Reader, Write};
+
+const MARK_MAX: u64 = 4096;
+const REASON_MAX: usize = 1024;
+
+/// What a mark says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Random.
+    pub nonce: [u8; 16],
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Its machine.
+    pub system: SystemId,
+    /// Its number among its machine's snapshots.
+    pub sequence: u64,
+    /// The snapshot before it.
+    pub previous: SnapshotId,
+    /// When it was written by the writer's clock: for people, and for nothing else. Seconds since 1970 (UTC).
+    pub written: i64,
+    /// Who forgot it and why.
+    pub reason: String,
+}
+
+impl Mark {
+    /// The stored form; its name is the hash of the result.
+    pub fn encode(&self, vault: VaultId) -> Vec<u8> {
+        let mut out = ObjectKind::TrashMark.header().to_vec();
+        out.extend_from_slice(vault.bytes());
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(self.snapshot.bytes());
+        out.extend_from_slice(self.system.bytes());
+        out.varint(self.sequence);
+        out.extend_from_slice(self.previous.bytes());
+        out.signed(self.written);
+        let mut end = self.reason.len().min(REASON_MAX);
+        while !self.reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        out.sized(self.reason.get(..end).unwrap_or_default().as_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Self, Damage> {
+        let mut reader = Reader::new(bytes);
+        ObjectKind::TrashMark.expect(&mut reader)?;
+        if VaultId::read(&mut reader, "vault id")? != vault {
+            return Err(Damage::ForeignVault);
+        }
+        let mark = Self {
+            nonce: reader.array("nonce")?,
+            snapshot: ObjectHash::read(&mut reader, "snapshot")?,
+            system: SystemId::read(&mut reader, "system id")?,
+            sequence: reader.varint("sequence")?,
+            previous: ObjectHash::read(&mut reader, "previous snapshot")?,
+            written: reader.signed("time")?,
+            reason: String::from_utf8_lossy(reader.sized("reason", REASON_MAX)?).into_owned(),
+        };
+        reader.finish("trash mark")?;
+        Ok(mark)
+    }
+}
+
+/// A snapshot in the trash.
+#[derive(Debug, Clone)]
+pub struct Forgotten {
+    /// When it was forgotten, by the store's clock: the newest mark counts.
+    pub since: SystemTime,
+    /// What its newest mark says.
+    pub mark: Mark,
+    /// The names of all its marks.
+    pub marks: Vec<String>,
+}
+
+/// Everything in the trash, and what was deleted from it and is still remembered.
+#[derive(Debug, Clone, Default)]
+pub struct Trash {
+    by_snapshot: HashMap<SnapshotId, Forgotten>,
+}
+
+impl Trash {
+    /// Reads all marks.
+    pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
+        let mut trash = Self::default();
+        let records =
+            records::read_all(store, name::TRASH, MARK_MAX, |bytes| Mark::decode(bytes, vault)).await?;
+        for record in records {
+            let Ok(mark) = record.content else { continue };
+            trash.add(record.object.name, record.object.modified, mark);
+        }
+        Ok(trash)
+    }
+
+    fn add(&mut self, name: String, since: SystemTime, mark: Mark) {
+        let forgotten = self.by_snapshot.entry(mark.snapshot).or_insert_with(|| Forgotten {
+            since,
+            mark: mark.clone(),
+            marks: Vec::new(),
+        });
+        if since > forgotten.since {
+            (forgotten.since, forgotten.mark) = (since, mark);
+        }
+        forgotten.marks.push(name);
+    }
+
+    /// What is known of a forgotten snapshot; `None` when it is not in the trash.
+    pub fn get(&self, snapshot: SnapshotId) -> Option<&Forgotten> {
+        self.by_snapshot.get(&snapshot)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Forgotten> {
+        self.by_snapshot.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_snapshot.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_snapshot.is_empty()
+    }
+}
+
+/// Puts a snapshot into the trash; the mark's name.
+pub async fn forget(store: &dyn Store, vault: VaultId, mark: &Mark) -> Result<String, VaultError> {
+    records::write(store, name::TRASH, mark.encode(vault)).await
+}
+
+/// Takes a snapshot's marks away. Whether it is not too late is for the caller to see first.
+pub async fn take_back(store: &dyn Store, forgotten: &Forgotten) -> Result<(), VaultError> {
+    for mark in &forgotten.marks {
+        store.delete(mark).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn a_mark(nonce: u8, reason: &str) -> Mark {
+        Mark {
+            nonce: [nonce; 16],
+            snapshot: ObjectHash::of(b"snapshot"),
+            system: SystemId::new([2; 16]),
+            sequence: 7,
+            previous: ObjectHash::of(b"before"),
+            written: 1_700_000_000,
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_goes_into_the_trash_and_comes_back() {
+        let store = store::MemoryStore::new();
+        let vault = VaultId::new([1; 16]);
+        for nonce in [1, 2] {
+            forget(&store, vault, &a_mark(nonce, "by hand")).await.unwrap();
+        }
+        let trash = Trash::read(&store, vault).await.unwrap();
+        let forgotten = trash.get(ObjectHash::of(b"snapshot")).unwrap();
+        assert_eq!((trash.len(), forgotten.marks.len(), forgotten.mark.sequence), (1, 2, 7));
+        assert!(Trash::read(&store, VaultId::default()).await.unwrap().is_empty(), "another vault's");
+        take_back(&store, forgotten).await.unwrap();
+        assert!(Trash::read(&store, vault).await.unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_comes_back(nonce: u8, reason in "\\PC{0,40}") {
+            let mark = a_mark(nonce, &reason);
+            let vault = VaultId::new([1; 16]);
+            prop_assert_eq!(Mark::decode(&mark.encode(vault).into(), vault).unwrap(), mark);
+        }
+
+        #[test]
+        fn long_reasons_are_cut_between_letters(reason in "[ä€x]{500,800}") {
+            let vault = VaultId::new([1; 16]);
+            let back = Mark::decode(&a_mark(0, &reason).encode(vault).into(), vault).unwrap();
+            prop_assert!(reason.starts_with(&back.reason) && back.reason.len() <= REASON_MAX);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_in_words(bytes: Vec<u8>) {
+            let mut near = ObjectKind::TrashMark.header().to_vec();
+            near.extend_from_slice(&[0; 16]);
+            near.extend_from_slice(&bytes);
+            let _ = Mark::decode(&near.into(), VaultId::default());
+        }
+    }
+}
