@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use content::ContentError;
 use store::StoreError;
 use vault::VaultError;
+use vault::collect::CleanupError;
 use vault::error::Damage;
 
 /// What an error means for whoever called.
@@ -95,9 +96,26 @@ pub enum Error {
     /// The source of a backup cannot be used.
     #[error("{0}")]
     Source(String),
+    /// A cleanup could not be done.
+    #[error(transparent)]
+    Cleanup(CleanupError),
+    /// The machine slept during the backup.
+    #[error(
+        "this machine slept during the backup for longer than its lease, and what it relied on was collected meanwhile"
+    )]
+    Restless,
     /// It was stopped.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<CleanupError> for Error {
+    fn from(error: CleanupError) -> Self {
+        match error {
+            CleanupError::Vault(error) => Self::Vault(error),
+            other => Self::Cleanup(other),
+        }
+    }
 }
 
 impl Error {
@@ -153,6 +171,9 @@ impl Error {
             Self::NoSuchPath { .. } => "see `strongroom ls` for what is in it",
             Self::Slot(_) => "see `strongroom key list`",
             Self::Interrupted => "run the same command again: what was finished is kept",
+            Self::Restless => "run the same command again while the machine stays awake: what was stored is used",
+            Self::Cleanup(CleanupError::Busy { .. }) => "wait for it; one that was killed is over when its lease ends",
+            Self::Cleanup(_) => "run the same command again: what was done is kept",
             Self::File { .. } | Self::Source(_) => return None,
         };
         Some(text.to_owned())

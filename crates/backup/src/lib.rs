@@ -5,6 +5,8 @@
 //! be cancelled through it.
 
 mod check;
+mod cleanup;
+mod delay;
 mod diff;
 mod dump;
 mod error;
@@ -18,10 +20,12 @@ mod run;
 mod slots;
 mod snapshots;
 mod stats;
+mod tenure;
 mod tree_walk;
 mod vault_access;
 
 pub use check::{CheckReport, Finding, ReadData, Severity, check};
+pub use cleanup::{CleanupRequest, clean_up};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;
 pub use content::segment::Compression;
@@ -38,5 +42,7 @@ pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
 pub use slots::{NewSlot, SlotInfo};
 pub use snapshots::{Filter, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};
+pub use tenure::ReadingTenure;
 pub use tree_walk::{TreeStep, TreeWalk, clean_path};
+pub use vault::collect::{Report as CleanupReport, Waiting};
 pub use vault_access::Vault;

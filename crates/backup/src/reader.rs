@@ -12,8 +12,10 @@ use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
 use content::tree::{Entry, FileContent, Node, decode_extents, decode_page};
 use store::Store;
+use vault::SegmentSet;
 use vault::error::Damage;
 use vault::pack::{SegmentRow, Tail, Trailer, trailer_in_tail};
+use vault::relocation::Holders;
 use vault::{ObjectHash, PackId};
 
 use crate::{Error, Snapshot, Vault};
@@ -69,6 +71,8 @@ type SegmentKey = (PackId, u32);
 
 #[derive(Default)]
 struct Cached {
+    /// Where packs went; read when the first snapshot is opened.
+    holders: Option<Arc<Holders>>,
     objects: HashMap<PackId, ObjectHash>,
     packs: HashMap<PackId, Arc<OpenPack>>,
     pack_order: VecDeque<PackId>,
@@ -135,8 +139,9 @@ impl Reader {
 
     /// Learns which objects hold the snapshot's packs, and returns the root's entry.
     pub fn open(&self, snapshot: &Snapshot) -> Result<Entry, Error> {
-        let needs = snapshot.envelope.needs.iter();
-        self.cached().objects.extend(needs.map(|need| (need.pack, need.object)));
+        for need in &snapshot.envelope.needs {
+            self.learn(need.pack, need.object, &need.segments)?;
+        }
         let mut entries = self.page(&snapshot.body.root)?.into_iter();
         match (entries.next(), entries.next()) {
             (Some(root), None) if root.is_directory() => Ok(root),
@@ -147,9 +152,27 @@ impl Reader {
         }
     }
 
-    /// Tells which object holds a pack.
-    pub(crate) fn learn(&self, pack: PackId, object: ObjectHash) {
+    /// Takes over what is known of where packs went.
+    pub(crate) fn know(&self, holders: Arc<Holders>) {
+        self.cached().holders = Some(holders);
+    }
+
+    /// Where packs went.
+    fn holders(&self) -> Result<Arc<Holders>, Error> {
+        if let Some(holders) = &self.cached().holders {
+            return Ok(holders.clone());
+        }
+        let read = Holders::read(self.vault.store().as_ref(), self.vault.id());
+        let holders = Arc::new(self.vault.wait(read)?);
+        self.know(holders.clone());
+        Ok(holders)
+    }
+
+    /// Tells which object held a pack when a snapshot that needs these segments was written.
+    pub(crate) fn learn(&self, pack: PackId, object: ObjectHash, segments: &SegmentSet) -> Result<(), Error> {
+        let object = self.holders()?.find(pack, object, segments).unwrap_or(object);
         self.cached().objects.insert(pack, object);
+        Ok(())
     }
 
     /// The pack, its trailer read and its key opened.
@@ -163,7 +186,7 @@ impl Reader {
         };
         let unknown = || Error::damaged(format!("pack {pack}"), Damage::Missing);
         let object = object.ok_or_else(unknown)?;
-        let (trailer, _) = self.trailer(object)?;
+        let (object, trailer) = self.find_trailer(pack, object)?;
         let name = object.pack_name();
         let origin = trailer
             .origin(pack)
@@ -174,6 +197,26 @@ impl Reader {
         let open = Arc::new(OpenPack::new(pack, object, &trailer, key));
         self.cached().keep_pack(&open);
         Ok(open)
+    }
+
+    /// The trailer of the object that holds `pack`: the named one, or if that is gone one that it was moved to.
+    fn find_trailer(&self, pack: PackId, named: ObjectHash) -> Result<(ObjectHash, Trailer), Error> {
+        let is_gone = |error: &Error| {
+            matches!(error, Error::Vault(vault::VaultError::Damaged { damage: Damage::Missing, .. }))
+        };
+        let first = match self.trailer(named) {
+            Ok((trailer, _)) => return Ok((named, trailer)),
+            Err(error) if is_gone(&error) => error,
+            Err(error) => return Err(error),
+        };
+        // It may have been moved since this reader began.
+        let holders = self.vault.wait(Holders::read(self.vault.store().as_ref(), self.vault.id()))?;
+        for object in holders.elsewhere(pack).into_iter().filter(|object| *object != named) {
+            if let Ok((trailer, _)) = self.trailer(object) {
+                return Ok((object, trailer));
+            }
+        }
+        Err(first)
     }
 
     /// A pack's trailer, decoded and as stored.

@@ -244,7 +244,7 @@ fn stand_in(keyring: &Keyring) -> Descriptor {
     }
 }
 
-fn new_runtime() -> Result<tokio::runtime::Runtime, Error> {
+pub(crate) fn new_runtime() -> Result<tokio::runtime::Runtime, Error> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     built.map_err(|source| Error::File {
         path: "/".into(),

@@ -36,6 +36,7 @@ use crate::error::{Damage, VaultError};
 use crate::fragment::{self, FRAGMENT_MAX};
 use crate::header::ObjectKind;
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
+use crate::relocation::Holders;
 use crate::segments::SegmentSet;
 use crate::wire::Reader;
 use fetches::Fetches;
@@ -111,8 +112,10 @@ pub async fn check(
     let mut report = Report::default();
     let stored = read_descriptor(store, &mut report.findings).await?;
     let Some(descriptor) = stored.or_else(|| known.cloned()) else { return Ok(report) };
+    // Before the listings: what they show and this does not know of is not gone yet.
+    let holders = Holders::read(store.as_ref(), descriptor.vault).await?;
     let listing = Listing::take(store, &mut report.findings).await?;
-    let mut check = Check::new(store, watch, descriptor, report, listing);
+    let mut check = Check::new(store, watch, descriptor, report, listing, holders);
     check.key_slots().await?;
     check.fragments().await?;
     check.damage_records().await?;
@@ -144,6 +147,8 @@ struct Check<'a> {
     not_indexed: HashMap<ObjectHash, Held>,
     /// Where the loss of a pack by a finding is in the report.
     lost: HashMap<(usize, PackId), usize>,
+    /// Where packs went, and what is about to be deleted or was.
+    holders: Holders,
 }
 
 impl<'a> Check<'a> {
@@ -153,6 +158,7 @@ impl<'a> Check<'a> {
         descriptor: Descriptor,
         mut report: Report,
         listing: Listing,
+        holders: Holders,
     ) -> Self {
         let hashes = listing.packs.iter();
         report.stored = hashes
@@ -172,6 +178,7 @@ impl<'a> Check<'a> {
             needed: HashSet::new(),
             not_indexed: HashMap::new(),
             lost: HashMap::new(),
+            holders,
         }
     }
 
@@ -282,6 +289,8 @@ impl<'a> Check<'a> {
         let mut wrong: Vec<(ObjectHash, Damage)> = Vec::new();
         for (object, held) in self.report.holdings.iter() {
             match self.sizes.get(&object) {
+                // What was collected may stand in the index for a while.
+                None if self.holders.is_condemned(object) => {}
                 None => wrong.push((object, Damage::Missing)),
                 Some(size) if *size != held.size => {
                     wrong.push((object, Damage::Length { recorded: held.size, found: *size }));
@@ -346,8 +355,11 @@ impl<'a> Check<'a> {
                 "nothing is lost: restores do not need the index; the next backup may store some data again",
             ));
         }
-        let is_known =
-            |object: &ObjectHash| self.report.holdings.get(*object).is_some() || self.needed.contains(object);
+        let is_known = |object: &ObjectHash| {
+            self.report.holdings.get(*object).is_some()
+                || self.needed.contains(object)
+                || self.holders.is_condemned(*object)
+        };
         let unknown: Vec<_> = self.report.stored.iter().filter(|(object, _)| !is_known(object)).collect();
         if !unknown.is_empty() {
             let bytes: u64 = unknown.iter().map(|(_, size)| size).sum();

@@ -8,19 +8,24 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod check;
+pub mod collect;
+pub mod condemned;
 pub mod damage;
 pub mod descriptor;
 pub mod error;
 pub mod fragment;
 pub mod header;
+pub mod lease;
 pub mod name;
 pub mod pack;
 pub mod records;
+pub mod relocation;
 pub mod segments;
 pub mod signing;
 pub mod snapshot;
 pub mod trash;
 pub mod wire;
+pub mod writer;
 
 pub use error::VaultError;
 pub use name::{ObjectHash, PackId, SnapshotId, SystemId, VaultId};

@@ -10,6 +10,7 @@
 //! The trailer stands at the end because lengths and hashes are known only then, and a pack is written in one pass.
 
 use bytes::Bytes;
+use store::{Store, StoreError};
 
 use crate::error::Damage;
 use crate::header::{self, ObjectKind};
@@ -28,7 +29,8 @@ pub const SEALED_SEGMENT_MAX: u32 = 9 << 20;
 
 const END_MARK: [u8; 8] = *b"SROOMEND";
 const ENVELOPE_MAX: usize = 64 << 10;
-const ORIGINS_MAX: u64 = 1 << 16;
+/// A trailer with more origins is refused.
+pub const ORIGINS_MAX: u64 = 1 << 16;
 
 /// What a pack holds. Trees and data never share a pack, so that a store can keep trees on faster storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -225,12 +227,14 @@ pub struct PackAssembler {
     pack: PackId,
     hasher: blake3::Hasher,
     parts: Vec<Bytes>,
+    /// Those of moved segments; a fresh pack gets its one origin at the end.
+    origins: Vec<Origin>,
     rows: Vec<SegmentRow>,
     offset: u64,
 }
 
 impl PackAssembler {
-    /// Starts a fresh pack.
+    /// Starts a pack: one that is filled by [`Self::push`] or one that is filled by [`Self::push_moved`].
     pub fn new(kind: PackKind, vault: VaultId, pack: PackId) -> Self {
         let mut prefix = ObjectKind::Pack.header().to_vec();
         prefix.extend_from_slice(pack.bytes());
@@ -242,6 +246,7 @@ impl PackAssembler {
             pack,
             hasher,
             parts: vec![prefix.into()],
+            origins: Vec::new(),
             rows: Vec::new(),
             offset: PREFIX_LENGTH,
         }
@@ -264,23 +269,48 @@ impl PackAssembler {
 
     /// Appends the sealed bytes of the next segment; segments are numbered from 0 in this order.
     pub fn push(&mut self, sealed: Bytes) {
+        let (number, hash) = (self.rows.len() as u32, *blake3::hash(&sealed).as_bytes());
+        self.append(0, number, hash, sealed);
+    }
+
+    fn append(&mut self, origin: u32, number: u32, hash: [u8; 32], sealed: Bytes) {
         self.hasher.update(&sealed);
-        self.rows.push(SegmentRow {
-            origin: 0,
-            number: self.rows.len() as u32,
-            offset: self.offset,
-            length: sealed.len() as u32,
-            hash: *blake3::hash(&sealed).as_bytes(),
-        });
+        self.rows.push(SegmentRow { origin, number, offset: self.offset, length: sealed.len() as u32, hash });
         self.offset += sealed.len() as u64;
         self.parts.push(sealed);
     }
 
-    /// Ends the pack with its trailer.
+    /// Ends a fresh pack with its trailer.
     pub fn finish(mut self, epoch: u32, envelope: Bytes, directory: Bytes) -> FinishedPack {
-        let origins = vec![Origin { pack: self.pack, epoch, envelope, directory }];
-        let trailer =
-            Trailer { kind: self.kind, vault: self.vault, pack: self.pack, origins, rows: self.rows };
+        self.origins = vec![Origin { pack: self.pack, epoch, envelope, directory }];
+        self.finish_moved()
+    }
+
+    /// Says from which pack the moved segments that follow come.
+    pub fn begin_origin(&mut self, origin: Origin) {
+        self.origins.push(origin);
+    }
+
+    /// Appends a sealed segment as it was in another object: its number in the origin begun last, and its hash.
+    pub fn push_moved(&mut self, number: u32, hash: [u8; 32], sealed: Bytes) {
+        let origin = self.origins.len().saturating_sub(1) as u32;
+        self.append(origin, number, hash, sealed);
+    }
+
+    /// How many origins moved segments have.
+    pub fn origins(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Ends a pack of moved segments with its trailer.
+    pub fn finish_moved(mut self) -> FinishedPack {
+        let trailer = Trailer {
+            kind: self.kind,
+            vault: self.vault,
+            pack: self.pack,
+            origins: self.origins,
+            rows: self.rows,
+        };
         let trailer = Bytes::from(trailer.encode());
         let mut footer = (trailer.len() as u32).to_le_bytes().to_vec();
         footer.extend_from_slice(&END_MARK);
@@ -305,6 +335,37 @@ pub enum Tail {
     Whole(Bytes),
     /// The trailer is longer than the tail; this many bytes at the end are needed.
     Need(u64),
+}
+
+/// How much of a pack's end is read to find its trailer in one request.
+pub const TAIL_GUESS: u64 = 64 << 10;
+
+/// Reads a pack's trailer from its end: decoded, as stored, and the size of the whole object.
+pub async fn read_trailer(
+    store: &dyn Store,
+    object: ObjectHash,
+    vault: VaultId,
+) -> Result<Result<(Trailer, Bytes, u64), Damage>, StoreError> {
+    let name = object.pack_name();
+    let (mut tail, mut size) = store.get_tail(&name, TAIL_GUESS).await?;
+    if let Ok(Tail::Need(length)) = trailer_in_tail(&tail, size) {
+        (tail, size) = store.get_tail(&name, length).await?;
+    }
+    Ok(whole_trailer(&tail, size, vault))
+}
+
+fn whole_trailer(tail: &Bytes, size: u64, vault: VaultId) -> Result<(Trailer, Bytes, u64), Damage> {
+    let Tail::Whole(encoded) = trailer_in_tail(tail, size)? else {
+        return Err(Damage::Nonsense("its trailer cannot be that long"));
+    };
+    let trailer = Trailer::decode(&encoded)?;
+    if trailer.vault != vault {
+        return Err(Damage::ForeignVault);
+    }
+    if trailer.object_size(encoded.len()) != size {
+        return Err(Damage::Length { recorded: trailer.object_size(encoded.len()), found: size });
+    }
+    Ok((trailer, encoded, size))
 }
 
 /// Finds the trailer in the last bytes of a pack of `size` bytes.

@@ -59,6 +59,12 @@ impl SegmentSet {
         }
     }
 
+    /// Whether everything in `other` is in this set too.
+    pub fn contains_all(&self, other: &SegmentSet) -> bool {
+        let mine = self.words.iter().copied().chain(std::iter::repeat(0));
+        other.words.iter().zip(mine).all(|(theirs, mine)| theirs & !mine == 0)
+    }
+
     /// The numbers in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().enumerate().flat_map(|(index, word)| {
@@ -127,6 +133,9 @@ mod tests {
             let set: SegmentSet = numbers.iter().copied().collect();
             prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), numbers.clone());
             prop_assert_eq!(set.len(), numbers.len());
+            prop_assert!(set.contains_all(&set) && set.contains_all(&SegmentSet::default()));
+            let more: SegmentSet = numbers.iter().copied().chain([7000]).collect();
+            prop_assert!(more.contains_all(&set) && !set.contains_all(&more));
             let mut out = Vec::new();
             set.encode(&mut out);
             let mut reader = Reader::new(&out);

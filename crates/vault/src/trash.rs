@@ -6,10 +6,12 @@
 //! and keeps a copy of the vault from bringing the snapshot back.
 //!
 //! ```text
-//! header (8)  vault id (16)  nonce (16)  snapshot's hash (32)  system id (16)  sequence (varint)
-//! previous snapshot's hash (32)  written: seconds (signed varint)  who and why (sized, text, at most 1024 bytes)
+//! header (8)  vault id (16)  count, each mark:
+//!    nonce (16)  snapshot's hash (32)  system id (16)  sequence (varint)  previous snapshot's hash (32)
+//!    written: seconds (signed varint)  who and why (sized, text, at most 1024 bytes)
 //! ```
-//! The nonce is random, so that no name is ever written twice: a delete that arrives late can only hit its own mark.
+//! Nonces are random, so that no name is ever written twice: a delete that arrives late can only hit its own mark.
+//! Marks of snapshots that were deleted are gathered in one object by the collector.
 //! A mark that cannot be read counts for nothing: its snapshot lives.
 
 use std::collections::HashMap;
@@ -24,7 +26,7 @@ use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
 use crate::records;
 use crate::wire::{Reader, Write};
 
-const MARK_MAX: u64 = 4096;
+const RECORD_MAX: u64 = 64 << 20;
 const REASON_MAX: usize = 1024;
 
 /// What a mark says.
@@ -47,10 +49,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The stored form; its name is the hash of the result.
-    pub fn encode(&self, vault: VaultId) -> Vec<u8> {
-        let mut out = ObjectKind::TrashMark.header().to_vec();
-        out.extend_from_slice(vault.bytes());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.nonce);
         out.extend_from_slice(self.snapshot.bytes());
         out.extend_from_slice(self.system.bytes());
@@ -62,28 +61,44 @@ impl Mark {
             end -= 1;
         }
         out.sized(self.reason.get(..end).unwrap_or_default().as_bytes());
-        out
     }
 
-    /// Reads the stored form.
-    pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Self, Damage> {
-        let mut reader = Reader::new(bytes);
-        ObjectKind::TrashMark.expect(&mut reader)?;
-        if VaultId::read(&mut reader, "vault id")? != vault {
-            return Err(Damage::ForeignVault);
-        }
-        let mark = Self {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        Ok(Self {
             nonce: reader.array("nonce")?,
-            snapshot: ObjectHash::read(&mut reader, "snapshot")?,
-            system: SystemId::read(&mut reader, "system id")?,
+            snapshot: ObjectHash::read(reader, "snapshot")?,
+            system: SystemId::read(reader, "system id")?,
             sequence: reader.varint("sequence")?,
-            previous: ObjectHash::read(&mut reader, "previous snapshot")?,
+            previous: ObjectHash::read(reader, "previous snapshot")?,
             written: reader.signed("time")?,
             reason: String::from_utf8_lossy(reader.sized("reason", REASON_MAX)?).into_owned(),
-        };
-        reader.finish("trash mark")?;
-        Ok(mark)
+        })
     }
+}
+
+/// The stored form of marks; its name is the hash of the result.
+pub fn encode(vault: VaultId, marks: &[Mark]) -> Vec<u8> {
+    let mut out = ObjectKind::TrashMark.header().to_vec();
+    out.extend_from_slice(vault.bytes());
+    out.varint(marks.len() as u64);
+    marks.iter().for_each(|mark| mark.encode(&mut out));
+    out
+}
+
+/// Reads the stored form.
+pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Mark>, Damage> {
+    let mut reader = Reader::new(bytes);
+    ObjectKind::TrashMark.expect(&mut reader)?;
+    if VaultId::read(&mut reader, "vault id")? != vault {
+        return Err(Damage::ForeignVault);
+    }
+    let count = reader.count("trash marks", 99)?;
+    let mut marks = Vec::with_capacity(count);
+    for _ in 0..count {
+        marks.push(Mark::decode(&mut reader)?);
+    }
+    reader.finish("trash marks")?;
+    Ok(marks)
 }
 
 /// A snapshot in the trash.
@@ -107,11 +122,11 @@ impl Trash {
     /// Reads all marks.
     pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
         let mut trash = Self::default();
-        let records =
-            records::read_all(store, name::TRASH, MARK_MAX, |bytes| Mark::decode(bytes, vault)).await?;
+        let records = records::read_all(store, name::TRASH, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         for record in records {
-            let Ok(mark) = record.content else { continue };
-            trash.add(record.object.name, record.object.modified, mark);
+            for mark in record.content.unwrap_or_default() {
+                trash.add(record.object.name.clone(), record.object.modified, mark);
+            }
         }
         Ok(trash)
     }
@@ -151,7 +166,7 @@ impl Trash {
 
 /// Puts a snapshot into the trash; the mark's name.
 pub async fn forget(store: &dyn Store, vault: VaultId, mark: &Mark) -> Result<String, VaultError> {
-    records::write(store, name::TRASH, mark.encode(vault)).await
+    records::write(store, name::TRASH, encode(vault, std::slice::from_ref(mark))).await
 }
 
 /// Takes a snapshot's marks away. Whether it is not too late is for the caller to see first.
@@ -199,13 +214,15 @@ mod tests {
         fn a_mark_comes_back(nonce: u8, reason in "\\PC{0,40}") {
             let mark = a_mark(nonce, &reason);
             let vault = VaultId::new([1; 16]);
-            prop_assert_eq!(Mark::decode(&mark.encode(vault).into(), vault).unwrap(), mark);
+            let marks = vec![mark.clone(), a_mark(9, ""), mark];
+            prop_assert_eq!(decode(&encode(vault, &marks).into(), vault).unwrap(), marks);
         }
 
         #[test]
         fn long_reasons_are_cut_between_letters(reason in "[ä€x]{500,800}") {
             let vault = VaultId::new([1; 16]);
-            let back = Mark::decode(&a_mark(0, &reason).encode(vault).into(), vault).unwrap();
+            let marks = decode(&encode(vault, &[a_mark(0, &reason)]).into(), vault).unwrap();
+            let back = &marks[0];
             prop_assert!(reason.starts_with(&back.reason) && back.reason.len() <= REASON_MAX);
         }
 
@@ -214,7 +231,7 @@ mod tests {
             let mut near = ObjectKind::TrashMark.header().to_vec();
             near.extend_from_slice(&[0; 16]);
             near.extend_from_slice(&bytes);
-            let _ = Mark::decode(&near.into(), VaultId::default());
+            let _ = decode(&near.into(), VaultId::default());
         }
     }
 }

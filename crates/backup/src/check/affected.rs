@@ -117,7 +117,7 @@ impl Search<'_> {
 
     fn snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         for need in &snapshot.envelope.needs {
-            self.reader.learn(need.pack, need.object);
+            self.reader.learn(need.pack, need.object, &need.segments)?;
         }
         let mut waiting = vec![(Vec::new(), snapshot.body.root)];
         while let Some((path, page)) = waiting.pop() {

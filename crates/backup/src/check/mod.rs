@@ -21,7 +21,7 @@ use vault::{ObjectHash, PackId, VaultError, name};
 
 pub use vault::check::{Finding, Severity};
 
-use crate::{Error, Progress, SnapshotList, Vault, slots};
+use crate::{Error, Progress, ReadingTenure, SnapshotList, Vault, slots};
 
 /// What to do about a pack that is not whole.
 const PACK_ADVICE: &str = "put it back from a copy of the vault, or run a backup while the files are still there: it \
@@ -99,6 +99,7 @@ pub fn check(
     progress: &Arc<Progress>,
 ) -> Result<CheckReport, Error> {
     let begun = Instant::now();
+    let _tenure = ReadingTenure::begin(vault);
     let packs = which_packs(read_data);
     let can_read = vault.keyring().can_read();
     let watch: Arc<dyn Watch> = progress.clone();

@@ -65,7 +65,7 @@ pub(super) fn walk(
 impl Walk<'_> {
     fn snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         for need in &snapshot.envelope.needs {
-            self.reader.learn(need.pack, need.object);
+            self.reader.learn(need.pack, need.object, &need.segments)?;
         }
         let root = self.graph.page(&snapshot.body.root, Kind::Entries);
         let mut seen = vec![0u64; self.graph.len() / 64 + 1];

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 
-use crate::{Error, Progress, Reader, Snapshot, Vault};
+use crate::{Error, Progress, Reader, ReadingTenure, Snapshot, Vault};
 use filesystem::SnapshotFiles;
 use top::Top;
 
@@ -48,6 +48,7 @@ pub fn mount(
 ) -> Result<(), Error> {
     progress.set_stage("mounting");
     let failed = |source| Error::File { path: mountpoint.to_owned(), action: "mounted on", source };
+    let _tenure = ReadingTenure::begin(vault);
     let reader = Reader::new(vault, CACHE);
     let files =
         SnapshotFiles::new(&reader, Top::new(snapshots), snapshots.to_vec(), progress).map_err(failed)?;

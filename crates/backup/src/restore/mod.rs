@@ -54,7 +54,7 @@ use content::tree::Entry;
 use files::Selection;
 
 use crate::tree_walk::clean_path;
-use crate::{Error, Progress, Reader, Snapshot, Vault};
+use crate::{Error, Progress, Reader, ReadingTenure, Snapshot, Vault};
 use session::Session;
 
 /// How many opened bytes of the tree are kept.
@@ -127,6 +127,7 @@ pub fn restore(
 ) -> Result<RestoreReport, Error> {
     let begun = Instant::now();
     progress.set_stage("preparing");
+    let _tenure = ReadingTenure::begin(vault);
     let reader = Reader::new(vault, TREE_CACHE);
     let root = reader.open(&request.snapshot)?;
     let part = clean_path(&request.part);

@@ -346,7 +346,15 @@ impl Assembler<'_> {
 
     fn known(&mut self, id: ChunkId, length: usize) -> Option<Address> {
         let session = self.session;
-        let accept = |found: &Address| found.length as usize == length && !session.distrusts(found.pack);
+        let index = &self.index;
+        let accept = |found: &Address| {
+            found.length as usize == length
+                && !session.distrusts(found.pack)
+                // What this run stores is in no object yet.
+                && index.object(found.pack).is_none_or(|object| {
+                    session.holders.allows(found.pack, object, found.segment)
+                })
+        };
         let found = match self.index.find(&id, accept) {
             Ok(found) => found,
             Err(_) => {

@@ -8,17 +8,24 @@ use content::envelope::{DataKey, Place, Purpose};
 use content::index::Index;
 use content::segment::{Compression, Grain, Sealer};
 use vault::snapshot::{self, Envelope, PackNeed};
+use vault::trash::{self, Mark};
+use vault::writer::Outcome;
 use vault::{ObjectHash, SnapshotId};
 
 use super::session::{Session, now, path_bytes};
-use super::{BackupReport, Outcome};
+use super::{BackupReport, PipelineOutcome};
 use crate::Error;
 
 /// How much of a body is sealed as one part.
 const PART: usize = 4 << 20;
 
-pub(super) fn finish(session: &Session<'_>, outcome: Outcome, begun: Instant) -> Result<BackupReport, Error> {
-    let Outcome { mut assembled, packed } = outcome;
+/// Commits. `None` when what the snapshot relies on went away while this machine slept: back up once more.
+pub(super) fn finish(
+    session: &Session<'_>,
+    outcome: PipelineOutcome,
+    begun: Instant,
+) -> Result<Option<BackupReport>, Error> {
+    let PipelineOutcome { mut assembled, packed } = outcome;
     if assembled.discard_index {
         Index::discard(&session.vault.cache_folder().join("index")).map_err(Error::Cache)?;
     }
@@ -28,7 +35,7 @@ pub(super) fn finish(session: &Session<'_>, outcome: Outcome, begun: Instant) ->
     let problems = assembled.problems.clone();
     let report = |snapshot| BackupReport { snapshot, statistics, problems, duration: begun.elapsed() };
     if session.request.dry_run {
-        return Ok(report(None));
+        return Ok(Some(report(None)));
     }
     session.progress.checkpoint()?;
     session.progress.set_stage("committing");
@@ -45,9 +52,9 @@ pub(super) fn finish(session: &Session<'_>, outcome: Outcome, begun: Instant) ->
         bytes: assembled.bytes,
         needs,
     };
-    let id = write(session, &envelope, &body)?;
+    let Some(id) = write(session, &envelope, &body)? else { return Ok(None) };
     session.journal().finish();
-    Ok(report(Some(id)))
+    Ok(Some(report(Some(id))))
 }
 
 fn needs(
@@ -63,9 +70,10 @@ fn needs(
         .collect();
     let mut needs = Vec::with_capacity(assembled.needs.len());
     for (pack, segments) in &assembled.needs {
-        let known =
-            packed.objects.get(pack).or_else(|| assembled.objects.get(pack)).or_else(|| before.get(pack));
-        let object = *known.ok_or_else(|| {
+        let named = [packed.objects.get(pack), assembled.objects.get(pack), before.get(pack)];
+        let found =
+            named.into_iter().flatten().find_map(|object| session.holders.find(*pack, *object, segments));
+        let object = found.ok_or_else(|| {
             Error::damaged(format!("pack {pack}"), vault::error::Damage::Nonsense("nothing says where it is"))
         })?;
         needs.push(PackNeed { pack: *pack, object, segments: segments.clone() });
@@ -97,7 +105,7 @@ fn user_name() -> String {
     name.map_or_else(|| id.to_string(), |name| String::from_utf8_lossy(&name).into_owned())
 }
 
-fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<SnapshotId, Error> {
+fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<Option<SnapshotId>, Error> {
     let fail = |error| Error::content("the new snapshot", error);
     let keyring = session.vault.keyring();
     let keys = keyring.current();
@@ -113,6 +121,31 @@ fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<Snap
     let signature = keyring.sign(snapshot::SIGNING_CONTEXT, &bytes);
     bytes.extend_from_slice(&signature);
     let id = ObjectHash::of(&bytes);
-    session.vault.wait(session.vault.store().put(&id.snapshot_name(), vec![bytes.into()]))?;
-    Ok(id)
+    let tenure = session.tenure.as_ref().ok_or(Error::Interrupted)?;
+    match tenure.commit(id, &envelope.needs, bytes.into())? {
+        Outcome::Committed => Ok(Some(id)),
+        Outcome::Lost { written, .. } => {
+            if written {
+                discard(session, id, envelope)?;
+            }
+            Ok(None)
+        }
+        Outcome::Restless { .. } => Err(Error::Restless),
+    }
+}
+
+/// Puts a snapshot that was written too late, and is not whole, into the trash.
+fn discard(session: &Session<'_>, id: SnapshotId, envelope: &Envelope) -> Result<(), Error> {
+    let mark = Mark {
+        nonce: content::random::identity(),
+        snapshot: id,
+        system: envelope.system,
+        sequence: envelope.sequence,
+        previous: envelope.previous,
+        written: now().seconds,
+        reason: "not whole: its machine slept during the backup, and what it relied on was collected"
+            .to_owned(),
+    };
+    session.vault.wait(trash::forget(session.vault.store().as_ref(), session.vault.id(), &mark))?;
+    Ok(())
 }

@@ -88,15 +88,23 @@ pub fn back_up(
     progress: &Arc<Progress>,
 ) -> Result<BackupReport, Error> {
     let begun = Instant::now();
-    progress.set_stage("preparing");
-    let session = Session::begin(vault, request, progress)?;
-    progress.set_stage("backing up");
-    let outcome = run_pipeline(&session, plan::run)?;
-    commit::finish(&session, outcome, begun)
+    for _ in 0..TRIES {
+        progress.set_stage("preparing");
+        let session = Session::begin(vault, request, progress)?;
+        progress.set_stage("backing up");
+        let outcome = run_pipeline(&session, plan::run)?;
+        if let Some(report) = commit::finish(&session, outcome, begun)? {
+            return Ok(report);
+        }
+    }
+    Err(Error::Restless)
 }
 
+/// How often a backup begins anew because its machine slept and what it relied on was collected meanwhile.
+const TRIES: usize = 3;
+
 /// What the pipeline leaves for the commit.
-struct Outcome {
+struct PipelineOutcome {
     assembled: assemble::Assembled,
     packed: pack::Packed,
 }
@@ -109,7 +117,7 @@ fn run_pipeline<'a>(
         crossbeam_channel::Sender<read::ReadJob>,
         crossbeam_channel::Sender<plan::Portion>,
     ) -> Result<(), Error>,
-) -> Result<Outcome, Error> {
+) -> Result<PipelineOutcome, Error> {
     let failure = &Failure::new(session.progress.clone());
     let threads = session.parallelism;
     let (jobs_in, jobs) = bounded(4 * threads);
@@ -136,7 +144,7 @@ fn run_pipeline<'a>(
         let packed = packing.join().ok().flatten();
         match (failure.take(), assembled, packed) {
             (Some(error), _, _) => Err(error),
-            (None, Some(assembled), Some(packed)) => Ok(Outcome { assembled, packed }),
+            (None, Some(assembled), Some(packed)) => Ok(PipelineOutcome { assembled, packed }),
             (None, _, _) => Err(Error::Interrupted),
         }
     })

@@ -11,10 +11,12 @@ use content::index::{Index, PackChunks, open_directories};
 use content::segment::Opener;
 use content::tree::Time;
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
+use vault::relocation::Holders;
 use vault::{ObjectHash, PackId, SystemId, name};
 
 use super::BackupRequest;
 use super::journal::Journal;
+use crate::tenure::WritingTenure;
 use crate::{Error, Filter, Progress, Reader, Snapshot, SnapshotList, Vault};
 
 /// How many opened bytes of the previous tree are kept.
@@ -37,6 +39,10 @@ pub(super) struct Session<'a> {
     pub journal: Mutex<Journal>,
     /// Packs whose bytes could not be read when they should have been: nothing in them is reused.
     distrusted: Mutex<HashSet<PackId>>,
+    /// The lease; `None` for a dry run.
+    pub tenure: Option<WritingTenure>,
+    /// Where packs went, and what is about to be deleted.
+    pub holders: Arc<Holders>,
 }
 
 impl<'a> Session<'a> {
@@ -50,14 +56,24 @@ impl<'a> Session<'a> {
         }
         let started = now();
         let paths = absolute(&request.paths)?;
-        let snapshots = SnapshotList::load(vault)?;
         let system = system_id(vault);
+        // Before anything else is read: what is there now stays until the lease has ended.
+        let tenure = match request.dry_run {
+            true => None,
+            false => Some(WritingTenure::begin(vault, system)?),
+        };
+        let holders = match &tenure {
+            Some(tenure) => tenure.holders(),
+            None => Arc::new(vault.wait(Holders::read(vault.store().as_ref(), vault.id()))?),
+        };
+        let snapshots = SnapshotList::load(vault)?;
         let of_system = snapshots.snapshots.iter().filter(|snapshot| snapshot.envelope.system == system);
         let last = of_system
             .map(|snapshot| (snapshot.envelope.sequence, snapshot.id))
             .max_by_key(|(number, _)| *number);
         let parent = find_parent(&snapshots, request, &paths)?;
         let reader = Reader::new(vault, TREE_CACHE);
+        reader.know(holders.clone());
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;
         let index = open_index(vault, progress)?;
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -76,9 +92,18 @@ impl<'a> Session<'a> {
             index: Mutex::new(Some(index)),
             journal: Mutex::new(journal),
             distrusted: Mutex::default(),
+            tenure,
+            holders,
         };
         let damaged = vault.wait(vault::damage::read_all(vault.store().as_ref(), vault.id()))?;
         session.distrust(damaged.into_iter().map(|damaged| damaged.pack));
+        // Of the snapshot before, what is condemned and was not moved.
+        let going = session
+            .parent
+            .iter()
+            .flat_map(|parent| &parent.envelope.needs)
+            .filter(|need| session.holders.find(need.pack, need.object, &need.segments).is_none());
+        session.distrust(going.map(|need| need.pack).collect::<Vec<_>>());
         session.adopt_leftovers()?;
         Ok(session)
     }
@@ -109,7 +134,7 @@ impl<'a> Session<'a> {
         // Whether they are in the store is the question.
         let reader = Reader::uncached(self.vault, 0);
         for object in leftovers {
-            if index.holds(object) {
+            if index.holds(object) || self.holders.is_condemned(object) {
                 continue;
             }
             // One that is missing or damaged is just not reused.

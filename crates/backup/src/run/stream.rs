@@ -37,7 +37,8 @@ pub fn back_up_stream(
     let outcome = run_pipeline(&session, |session, _jobs: Sender<ReadJob>, portions| {
         plan(session, &names, input, finish, &portions)
     })?;
-    commit::finish(&session, outcome, begun)
+    // The command cannot be asked to say it all again.
+    commit::finish(&session, outcome, begun)?.ok_or(Error::Restless)
 }
 
 fn plan(

@@ -8,6 +8,10 @@ use super::finding::{Finding, Findings, Severity};
 use crate::error::VaultError;
 use crate::name::{self, ObjectHash};
 
+/// Folders of objects that come and go as the vault is kept.
+const CUSTODY: [&str; 6] =
+    [name::TRASH, name::LEASES, name::CONDEMNED, name::RELOCATIONS, name::SETTINGS, name::VERIFIED];
+
 /// All objects of a vault by what their names say.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -44,6 +48,7 @@ impl Listing {
             } else if object.name != name::DESCRIPTOR
                 && !is_hash_in(&object, name::SNAPSHOTS)
                 && !is_hash_in(&object, name::INDEX)
+                && !CUSTODY.iter().any(|folder| object.name.starts_with(folder))
             {
                 findings.add(Finding::new(
                     Severity::Note,

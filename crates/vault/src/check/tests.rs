@@ -292,14 +292,14 @@ async fn newer_objects_and_unknown_names_are_no_damage() {
     let name = format!("keys/{}", "cd".repeat(32));
     sample.store.put(&name, vec![slot.into()]).await.unwrap();
     newer.push(name);
-    for unknown in ["leases/1", "packs/zz", "keys/readme.txt"] {
+    for unknown in ["later/1", "packs/zz", "keys/readme.txt"] {
         sample.store.put(unknown, vec![Bytes::from_static(b"?")]).await.unwrap();
     }
     let found = sample.found(ReadPacks::All).await;
     for name in newer {
         assert!(found.contains(&(Severity::Newer, name.clone())), "{name}: {found:?}");
     }
-    for unknown in ["leases/1", "packs/zz", "keys/readme.txt"] {
+    for unknown in ["later/1", "packs/zz", "keys/readme.txt"] {
         assert!(found.contains(&(Severity::Note, unknown.to_owned())), "{unknown}: {found:?}");
     }
     assert!(found.iter().all(|(severity, _)| *severity != Severity::Damage), "{found:?}");

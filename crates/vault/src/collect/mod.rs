@@ -1,0 +1,381 @@
+//! Collecting garbage, without a key and beside running backups.
+//!
+//! A cleanup has two phases, usually in two runs. It *condemns* what no living snapshot needs: it writes that down.
+//! And it *deletes* what was condemned before, once everybody who may not have seen the condemnation has ended, and if
+//! it is still not needed. Packs that are mostly dead are compacted in between. `docs/gc.md` says why this is safe,
+//! operation by operation.
+//!
+//! Nothing here looks at the machine's own clock: the time is that at which the store received the collector's lease.
+
+mod compact;
+mod fragments;
+mod plan;
+mod sweep;
+mod view;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use store::Store;
+
+pub use plan::{Plan, plan};
+pub use view::{FragmentSeen, OriginSeen, PackObject, Standing, View};
+
+use crate::check::Watch;
+use crate::condemned::{self, Condemned, What};
+use crate::error::VaultError;
+use crate::lease::{self, Lease, Renewal, Role, Seen};
+use crate::name::{self, ObjectHash, SystemId, VaultId};
+use crate::records;
+use crate::relocation::{self, Moved};
+use crate::trash;
+
+/// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
+/// long ago could still arrive.
+pub const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Ended leases are kept this long, for people to look at.
+const LEASES_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Marks of deleted snapshots are gathered in one object when there are more objects than this.
+const MARKS_MANY: usize = 16;
+
+/// How a cleanup goes about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a forgotten snapshot can be brought back.
+    pub delay: Duration,
+    /// How long a listing may lag behind, a write or delete may arrive late, and the store's clocks may differ.
+    pub settle: Duration,
+    /// What no snapshot ever needed is left alone this long: a backup that was interrupted goes on with it.
+    pub unfinished: Duration,
+    /// The share of unused bytes, against those in use, that is put up with.
+    pub max_unused: f64,
+    /// No more bytes than this are moved by compaction.
+    pub max_move: Option<u64>,
+    /// How long the collector's own lease lasts.
+    pub lease: Duration,
+    /// Only look.
+    pub dry_run: bool,
+}
+
+impl Options {
+    /// The usual way with a store that is in order at once (`is_remote` is false) or not.
+    pub fn new(delay: Duration, is_remote: bool) -> Self {
+        Self {
+            delay,
+            settle: if is_remote { Duration::from_secs(3600) } else { Duration::ZERO },
+            unfinished: Duration::from_secs(2 * 24 * 3600),
+            max_unused: 0.05,
+            max_move: None,
+            lease: lease::DURATION,
+            dry_run: false,
+        }
+    }
+
+    /// When a lease is over for certain, if it is not renewed.
+    fn over_at(&self, lease: &Seen) -> SystemTime {
+        match lease.ended {
+            true => lease.renewed + self.settle,
+            // What was seen of it may be old by as much as its last snapshot may be late.
+            false => lease.ends() + self.settle + self.settle,
+        }
+    }
+
+    fn is_over(&self, lease: &Seen, now: SystemTime) -> bool {
+        self.over_at(lease) <= now
+    }
+
+    fn may_be_at_work(&self, lease: &Seen, now: SystemTime) -> bool {
+        lease.role == Role::Writer && !self.is_over(lease, now)
+    }
+}
+
+/// Something condemned that cannot be deleted yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// When it was condemned.
+    pub since: SystemTime,
+    /// When it can be deleted at the earliest, as far as is known.
+    pub until: SystemTime,
+    /// Whose lease it waits for, if for one.
+    pub holder: Option<SystemId>,
+}
+
+/// What a cleanup did, or would do.
+#[derive(Debug, Default, Clone)]
+pub struct Report {
+    /// Snapshots that were deleted: their time in the trash was over.
+    pub snapshots_deleted: u64,
+    /// Packs that were deleted.
+    pub packs_deleted: u64,
+    /// The bytes of these.
+    pub bytes_freed: u64,
+    /// Snapshots that were condemned.
+    pub snapshots_condemned: u64,
+    /// Packs that were condemned.
+    pub packs_condemned: u64,
+    /// The bytes of these.
+    pub bytes_condemned: u64,
+    /// Condemned objects that are needed after all, and stay.
+    pub taken_back: u64,
+    /// Segments that were moved to new packs.
+    pub segments_moved: u64,
+    /// The bytes of these.
+    pub bytes_moved: u64,
+    /// Packs that no snapshot needs yet, and their bytes: a backup was interrupted or is running.
+    pub unfinished: (u64, u64),
+    /// Bytes that snapshots need.
+    pub bytes_live: u64,
+    /// Bytes in needed packs that nothing needs.
+    pub bytes_unused: u64,
+    /// What waits, and for what.
+    pub waiting: Vec<Waiting>,
+    /// Objects that are not understood, and why: they stay, and if one of them is a snapshot, so do all packs.
+    pub not_understood: Vec<(String, String)>,
+    /// It was ended early.
+    pub ended_early: bool,
+}
+
+/// Why a cleanup did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupError {
+    /// The vault or its store failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Another cleanup is at work.
+    #[error("another cleanup is at work on this vault, or was interrupted")]
+    Busy {
+        /// When its lease runs out.
+        until: SystemTime,
+    },
+    /// This cleanup was stopped for longer than its lease.
+    #[error("the cleanup slept for longer than its lease")]
+    Overslept,
+}
+
+impl From<store::StoreError> for CleanupError {
+    fn from(error: store::StoreError) -> Self {
+        Self::Vault(error.into())
+    }
+}
+
+struct Collector<'a> {
+    store: &'a Arc<dyn Store>,
+    vault: VaultId,
+    options: &'a Options,
+    random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
+    lease: Lease,
+}
+
+/// Cleans up the vault in `store`. `random` gives 16 fresh random bytes each time.
+pub async fn cleanup(
+    store: &Arc<dyn Store>,
+    vault: VaultId,
+    options: &Options,
+    random: &mut (dyn FnMut() -> [u8; 16] + Send),
+    watch: &dyn Watch,
+) -> Result<Report, CleanupError> {
+    let id = random();
+    let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
+    let mut collector = Collector { store, vault, options, random, lease };
+    let mut report = Report::default();
+    let outcome = collector.run(watch, &mut report).await;
+    // What is left of it runs out.
+    let ended = collector.lease.end().await;
+    outcome?;
+    ended?;
+    report.ended_early = watch.is_cancelled();
+    Ok(report)
+}
+
+impl Collector<'_> {
+    async fn run(&mut self, watch: &dyn Watch, report: &mut Report) -> Result<(), CleanupError> {
+        let view = self.look(watch).await?;
+        let other = |lease: &&Seen| lease.role == Role::Collector && lease.name != self.lease.name();
+        let others = view.leases.iter().filter(other).filter(|lease| !self.options.is_over(lease, view.now));
+        if let Some(busy) = others.max_by_key(|lease| lease.ends()) {
+            return Err(CleanupError::Busy { until: busy.ends() });
+        }
+        let plan = plan(&view, self.options);
+        report.note(&view, &plan);
+        if self.options.dry_run {
+            report.promise(&view, &plan);
+            return Ok(());
+        }
+        self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
+        let condemned = self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
+        self.tidy(&view).await?;
+        if condemned && self.options.settle.is_zero() && !watch.is_cancelled() {
+            // The store hides nothing: only those who are at work right now need to be waited for.
+            let view = self.look(watch).await?;
+            let plan = plan::plan(&view, self.options);
+            report.waiting.clear();
+            self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
+            report.note(&view, &plan);
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, watch: &dyn Watch) -> Result<View, CleanupError> {
+        if self.lease.renew().await? == Renewal::Overslept {
+            return Err(CleanupError::Overslept);
+        }
+        let now = self.lease.renewed();
+        Ok(View::read(self.store, self.vault, now, self.options.delay, watch).await?)
+    }
+
+    /// An error unless the collector's lease is still held.
+    async fn still_there(&mut self) -> Result<(), VaultError> {
+        match self.lease.renew().await? {
+            Renewal::InTime => Ok(()),
+            Renewal::Overslept => Err(VaultError::damaged(self.lease.name(), OVERSLEPT)),
+        }
+    }
+
+    /// The first phase: moves what is worth moving and writes down what is not needed. Whether anything was.
+    async fn condemn(
+        &mut self,
+        view: &View,
+        plan: &Plan,
+        watch: &dyn Watch,
+        report: &mut Report,
+    ) -> Result<bool, VaultError> {
+        let is_blind = view.unreadable_snapshots().next().is_some();
+        if is_blind || watch.is_cancelled() {
+            return Ok(false);
+        }
+        let compacted = compact::run(self.store, self.vault, view, plan, self.random, watch).await?;
+        report.segments_moved += compacted.segments;
+        report.bytes_moved += compacted.bytes;
+        for (object, damage) in &compacted.damaged {
+            report.not_understood.push((object.pack_name(), damage.to_string()));
+        }
+        let mut going: HashSet<ObjectHash> = plan.dead.iter().chain(&compacted.emptied).copied().collect();
+        let condemned_packs = view.row.of(What::Pack);
+        going.extend(condemned_packs.iter().filter(|object| !plan.needed.contains(*object)));
+        watch.stage("writing down what is not needed");
+        // New places first: packs, then what leads to them, then the sentence.
+        let worn = fragments::worn(view, &going);
+        fragments::rewrite(self.store, self.vault, view, &worn, &going, compacted.packs).await?;
+        let relocated = self.relocate(view, plan, &going, compacted.moved).await?;
+        let mut objects: Vec<Condemned> = Vec::new();
+        let mut add = |what, hash| objects.push(Condemned { what, hash });
+        let already = view.row.of(What::Snapshot);
+        for (id, standing) in &view.snapshots {
+            if *standing == Standing::Expired && !already.contains(id) {
+                add(What::Snapshot, *id);
+                report.snapshots_condemned += 1;
+            }
+        }
+        for object in plan.dead.iter().chain(&compacted.emptied) {
+            add(What::Pack, *object);
+            report.packs_condemned += 1;
+            report.bytes_condemned += view.objects.get(object).map_or(0, |seen| seen.size);
+        }
+        worn.iter().for_each(|fragment| add(What::Fragment, *fragment));
+        relocated.iter().for_each(|record| add(What::Relocation, *record));
+        if objects.is_empty() {
+            return Ok(false);
+        }
+        objects.sort();
+        self.still_there().await?;
+        condemned::write(self.store.as_ref(), self.vault, (self.random)(), &objects).await?;
+        Ok(true)
+    }
+
+    /// Brings the relocations up to date; those that are replaced.
+    async fn relocate(
+        &mut self,
+        view: &View,
+        plan: &Plan,
+        going: &HashSet<ObjectHash>,
+        new: Vec<Moved>,
+    ) -> Result<Vec<ObjectHash>, VaultError> {
+        let condemned = view.row.of(What::Relocation);
+        let old = view.moved.records.iter().filter_map(|record| view::hash_in(record, name::RELOCATIONS));
+        let old: Vec<_> = old.filter(|hash| !condemned.contains(hash)).collect();
+        let stays =
+            |pack, object: ObjectHash| plan.keepers.get(&pack) == Some(&object) && !going.contains(&object);
+        let mut still: Vec<Moved> = view
+            .moved
+            .all_moved()
+            .filter(|(pack, object, _)| stays(*pack, *object))
+            .map(|(pack, object, segments)| Moved { pack, object, segments: segments.clone() })
+            .collect();
+        let is_worn = still.len() < view.moved.all_moved().count();
+        if new.is_empty() && !is_worn && old.len() < MARKS_MANY {
+            return Ok(Vec::new());
+        }
+        still.extend(new);
+        still.sort_by_key(|moved| (moved.pack, moved.object));
+        still.dedup_by_key(|moved| (moved.pack, moved.object));
+        if !still.is_empty() {
+            let bytes = relocation::encode(self.vault, (self.random)(), &still);
+            records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
+        }
+        Ok(old)
+    }
+
+    /// Removes leases that ended long ago, and gathers the marks of deleted snapshots.
+    async fn tidy(&mut self, view: &View) -> Result<(), VaultError> {
+        for lease in &view.leases {
+            if lease.name != self.lease.name() && self.options.over_at(lease) + LEASES_KEPT <= view.now {
+                self.store.delete(&lease.name).await?;
+            }
+        }
+        let gone = |forgotten: &&trash::Forgotten| !view.snapshots.contains_key(&forgotten.mark.snapshot);
+        let mut buried: Vec<_> = view.trash.iter().filter(gone).collect();
+        let objects: HashSet<&String> = buried.iter().flat_map(|forgotten| &forgotten.marks).collect();
+        // A mark of a living snapshot could share an object with them.
+        let shared =
+            view.trash.iter().filter(|forgotten| !gone(forgotten)).flat_map(|forgotten| &forgotten.marks);
+        let shared: HashSet<&String> = shared.collect();
+        if objects.len() <= MARKS_MANY {
+            return Ok(());
+        }
+        buried.sort_by_key(|forgotten| forgotten.mark.snapshot);
+        let mut marks: Vec<_> = buried.iter().map(|forgotten| forgotten.mark.clone()).collect();
+        if let Some(first) = marks.first_mut() {
+            first.nonce = (self.random)();
+        }
+        records::write(self.store.as_ref(), name::TRASH, trash::encode(self.vault, &marks)).await?;
+        for object in objects.difference(&shared) {
+            self.store.delete(object).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How a lost lease travels through code that knows only errors of the vault.
+const OVERSLEPT: crate::error::Damage = crate::error::Damage::Nonsense("the lease ran out");
+
+fn lost(error: VaultError) -> CleanupError {
+    match error {
+        VaultError::Damaged { damage, .. } if damage == OVERSLEPT => CleanupError::Overslept,
+        error => error.into(),
+    }
+}
+
+impl Report {
+    fn note(&mut self, view: &View, plan: &Plan) {
+        self.bytes_live = plan.live_bytes;
+        self.bytes_unused = plan.unused_bytes;
+        let bytes =
+            plan.unfinished.iter().filter_map(|object| view.objects.get(object)).map(|seen| seen.size);
+        self.unfinished = (plan.unfinished.len() as u64, bytes.sum());
+        self.not_understood = view.not_understood.clone();
+    }
+
+    /// What would be condemned and moved.
+    fn promise(&mut self, view: &View, plan: &Plan) {
+        let expired = view.snapshots.values().filter(|standing| **standing == Standing::Expired);
+        self.snapshots_condemned = expired.count() as u64;
+        let going = plan.dead.iter().chain(&plan.moves).filter_map(|object| view.objects.get(object));
+        self.packs_condemned = (plan.dead.len() + plan.moves.len()) as u64;
+        self.bytes_condemned = going.map(|seen| seen.size).sum();
+        self.bytes_moved = plan.moved_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests;

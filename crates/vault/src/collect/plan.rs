@@ -1,0 +1,157 @@
+//! What is needed, what is not, and what is worth moving: a pure function of what was seen.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use super::Options;
+use super::view::{PackObject, View};
+use crate::condemned::What;
+use crate::name::{ObjectHash, PackId};
+use crate::pack::PackKind;
+
+/// Packs smaller than this are worth joining, when there are many.
+const SMALL: u64 = 8 << 20;
+/// … namely this many of a kind.
+const SMALL_MANY: usize = 16;
+/// A pack with a smaller share of unused bytes is left as it is.
+const WORTH_MOVING: f64 = 0.05;
+
+/// What to do.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// For each pack that is needed, the object that is kept for it.
+    pub keepers: HashMap<PackId, ObjectHash>,
+    /// Pack objects that something needs.
+    pub needed: HashSet<ObjectHash>,
+    /// Pack objects that nothing needs.
+    pub dead: Vec<ObjectHash>,
+    /// Pack objects that nothing needs yet: a backup may still be about to.
+    pub unfinished: Vec<ObjectHash>,
+    /// Pack objects whose living segments are to be moved, in order.
+    pub moves: Vec<ObjectHash>,
+    /// Bytes that snapshots need, with what goes with them.
+    pub live_bytes: u64,
+    /// Bytes in needed packs that nothing needs.
+    pub unused_bytes: u64,
+    /// Bytes that moving would read and write.
+    pub moved_bytes: u64,
+}
+
+/// Makes the plan.
+pub fn plan(view: &View, options: &Options) -> Plan {
+    let condemned = view.row.of(What::Pack);
+    let mut plan = Plan::default();
+    let mut places: HashMap<PackId, Vec<ObjectHash>> = HashMap::new();
+    for (object, pack) in &view.objects {
+        for origin in pack.origins.iter().filter(|origin| view.live.contains_key(&origin.pack)) {
+            places.entry(origin.pack).or_default().push(*object);
+        }
+    }
+    for (pack, needed) in &view.live {
+        let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
+        let holding = |object: &ObjectHash| {
+            view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == *pack))
+        };
+        let full =
+            |object: &&ObjectHash| holding(object).is_some_and(|origin| origin.present.contains_all(needed));
+        // One that is not condemned, and of these the one that holds the least besides.
+        let rank = |object: &&ObjectHash| {
+            let present = holding(object).map_or(0, |origin| origin.present.len());
+            (condemned.contains(*object), present, **object)
+        };
+        match objects.iter().filter(full).min_by_key(rank) {
+            Some(keeper) => {
+                plan.keepers.insert(*pack, *keeper);
+                plan.needed.insert(*keeper);
+            }
+            // Damage, or an object that is not understood: whatever holds a part of it stays.
+            None => plan.needed.extend(objects),
+        }
+    }
+    // Somebody at work may have stored what no snapshot needs yet.
+    let at_work = view.leases.iter().filter(|lease| options.may_be_at_work(lease, view.now));
+    let oldest = at_work.map(|lease| lease.begun).min();
+    for (object, seen) in &view.objects {
+        if plan.needed.contains(object) {
+            let used = used(&plan, *object, seen);
+            plan.live_bytes += used;
+            plan.unused_bytes += seen.size.saturating_sub(used);
+        } else if condemned.contains(object) {
+            continue;
+        } else {
+            let was_needed = seen.origins.iter().any(|origin| {
+                view.expired_needs.contains(&origin.pack) || view.live.contains_key(&origin.pack)
+            });
+            let is_young = seen.modified + options.unfinished > view.now
+                || oldest.is_some_and(|begun| seen.modified >= begun);
+            if is_young && !was_needed { &mut plan.unfinished } else { &mut plan.dead }.push(*object);
+        }
+    }
+    plan.dead.sort();
+    plan.unfinished.sort();
+    choose_moves(view, options, &condemned, &mut plan);
+    plan
+}
+
+/// The bytes of an object that are kept because of it.
+fn used(plan: &Plan, object: ObjectHash, seen: &PackObject) -> u64 {
+    let kept = seen.origins.iter().filter(|origin| plan.keepers.get(&origin.pack) == Some(&object));
+    kept.map(|origin| origin.live_bytes + origin.overhead).sum()
+}
+
+fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>, plan: &mut Plan) {
+    let movable = |(object, seen): &(&ObjectHash, &PackObject)| {
+        let whole = seen
+            .origins
+            .iter()
+            .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
+        whole && plan.needed.contains(*object) && !condemned.contains(*object)
+    };
+    let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
+    let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));
+    let share = |object: ObjectHash, seen: &PackObject| unused(object, seen) as f64 / seen.size.max(1) as f64;
+    let mut chosen: Vec<(ObjectHash, &PackObject)> = Vec::new();
+    let mut small: HashMap<PackKind, Vec<(ObjectHash, &PackObject)>> = HashMap::new();
+    let mut wasteful: Vec<(ObjectHash, &PackObject)> = Vec::new();
+    for (object, seen) in candidates {
+        if seen.size < SMALL {
+            small.entry(seen.kind).or_default().push((*object, seen));
+        }
+        if share(*object, seen) > WORTH_MOVING {
+            wasteful.push((*object, seen));
+        }
+    }
+    wasteful.sort_by(|(a, seen_a), (b, seen_b)| {
+        share(*b, seen_b).total_cmp(&share(*a, seen_a)).then_with(|| a.cmp(b))
+    });
+    let allowed = (plan.live_bytes as f64 * options.max_unused.max(0.0)) as u64;
+    let mut remaining = plan.unused_bytes;
+    for (object, seen) in wasteful {
+        if remaining <= allowed {
+            break;
+        }
+        remaining = remaining.saturating_sub(unused(object, seen));
+        chosen.push((object, seen));
+    }
+    for kind in [PackKind::Data, PackKind::Tree] {
+        let mut small = small.remove(&kind).unwrap_or_default();
+        if small.len() >= SMALL_MANY {
+            small.sort_by_key(|(object, seen)| (Reverse(seen.modified), *object));
+            chosen.extend(small);
+        }
+    }
+    let mut taken = HashSet::new();
+    let mut moves = Vec::new();
+    let mut bytes = 0;
+    for (object, seen) in chosen {
+        let cost = used(plan, object, seen);
+        if options.max_move.is_none_or(|most| bytes + cost <= most) && taken.insert(object) {
+            bytes += cost;
+            moves.push((object, seen));
+        }
+    }
+    // What was stored at about the same time stays together.
+    moves.sort_by_key(|(object, seen)| (seen.modified, *object));
+    plan.moves = moves.into_iter().map(|(object, _)| object).collect();
+    plan.moved_bytes = bytes;
+}

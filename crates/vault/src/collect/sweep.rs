@@ -1,0 +1,164 @@
+//! The second phase: what was condemned long enough ago, and is still not needed, is deleted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use store::Store;
+
+use super::plan::Plan;
+use super::view::{Standing, View};
+use super::{Collector, Report, Waiting};
+use crate::check::Watch;
+use crate::condemned::{self, Condemnation, Condemned, What};
+use crate::error::VaultError;
+use crate::lease::{Role, Seen};
+
+impl Collector<'_> {
+    /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
+    pub(super) async fn sweep(
+        &mut self,
+        view: &View,
+        plan: &Plan,
+        watch: &dyn Watch,
+        report: &mut Report,
+    ) -> Result<(), VaultError> {
+        watch.stage("deleting");
+        let is_blind = view.unreadable_snapshots().next().is_some();
+        let mut swept: Vec<Condemned> = Vec::new();
+        let mut done: Vec<String> = Vec::new();
+        for condemnation in &view.row.condemnations {
+            if watch.is_cancelled() {
+                break;
+            }
+            let (back, rest): (Vec<_>, Vec<_>) =
+                condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
+            if !back.is_empty() {
+                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned.
+                if !rest.is_empty() {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                self.store.delete(&condemnation.name).await?;
+                report.taken_back += back.len() as u64;
+                continue;
+            }
+            let present: Vec<_> =
+                rest.iter().filter(|object| view.has(object.what, object.hash)).copied().collect();
+            if present.is_empty() {
+                if self.may_be_forgotten(view, condemnation) {
+                    self.store.delete(&condemnation.name).await?;
+                }
+                continue;
+            }
+            if let Some(waiting) = self.blocked(view, condemnation) {
+                report.waiting.push(waiting);
+                continue;
+            }
+            let deletable = |object: &&Condemned| match object.what {
+                // Who cannot read a snapshot does not know what it needs.
+                What::Pack => !is_blind && is_replaced(view, plan, object),
+                What::Snapshot | What::Fragment | What::Relocation => true,
+            };
+            let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            // Snapshots first: what remains after an interruption is whole snapshots and garbage.
+            going.sort();
+            self.delete(view, &going, report).await?;
+            if going.len() == present.len() {
+                // From now on it only keeps the names from being written again.
+                swept.extend(rest);
+                done.push(condemnation.name.clone());
+            }
+        }
+        if !swept.is_empty() {
+            swept.sort();
+            swept.dedup();
+            condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
+            for name in done {
+                self.store.delete(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(
+        &mut self,
+        view: &View,
+        objects: &[Condemned],
+        report: &mut Report,
+    ) -> Result<(), VaultError> {
+        for group in objects.chunks(DELETES_AT_ONCE) {
+            // Whoever slept may have been taken for gone, and others may have gone on without it.
+            self.still_there().await?;
+            let deletes = group.iter().map(|object| {
+                let (store, name): (&Arc<dyn Store>, _) = (self.store, object.object_name());
+                async move { store.delete(&name).await }
+            });
+            for outcome in futures_util::future::join_all(deletes).await {
+                outcome?;
+            }
+            for object in group {
+                match object.what {
+                    What::Snapshot => report.snapshots_deleted += 1,
+                    What::Pack => {
+                        report.packs_deleted += 1;
+                        report.bytes_freed += view.objects.get(&object.hash).map_or(0, |pack| pack.size);
+                    }
+                    What::Fragment | What::Relocation => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why nothing that this condemnation names may be deleted yet.
+    fn blocked(&self, view: &View, condemnation: &Condemnation) -> Option<Waiting> {
+        let settle = self.options.settle;
+        let seen_by_all = condemnation.since + settle;
+        let since = condemnation.since;
+        if view.now < seen_by_all + settle {
+            return Some(Waiting { since, until: seen_by_all + settle, holder: None });
+        }
+        let in_the_way = |lease: &&Seen| {
+            lease.role != Role::Collector
+                && lease.begun <= seen_by_all
+                && !self.options.is_over(lease, view.now)
+        };
+        let lease = view.leases.iter().filter(in_the_way).max_by_key(|lease| lease.ends())?;
+        Some(Waiting { since, until: self.options.over_at(lease), holder: Some(lease.holder) })
+    }
+
+    /// Whether no late delete can arrive any more, and nobody could learn of the deleted packs from the index.
+    fn may_be_forgotten(&self, view: &View, condemnation: &Condemnation) -> bool {
+        let is_old = |now: SystemTime| condemnation.since + super::REMEMBERED <= now;
+        let packs: HashSet<_> =
+            condemnation.objects.iter().filter(|o| o.what == What::Pack).map(|o| o.hash).collect();
+        is_old(view.now)
+            && view.not_understood.is_empty()
+            && view.fragments.iter().all(|fragment| fragment.packs.iter().all(|pack| !packs.contains(pack)))
+    }
+}
+
+/// How many objects are deleted between two looks at the lease.
+const DELETES_AT_ONCE: usize = 16;
+
+/// Whether a condemned object is needed after all.
+fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
+    match object.what {
+        What::Pack => plan.needed.contains(&object.hash) && view.objects.contains_key(&object.hash),
+        What::Snapshot => {
+            matches!(view.snapshots.get(&object.hash), Some(Standing::Live | Standing::Unreadable))
+        }
+        What::Fragment | What::Relocation => false,
+    }
+}
+
+/// Whether everything that is needed of a pack object is in objects that nobody means to delete.
+fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
+    let condemned = view.row.of(What::Pack);
+    view.objects.get(&object.hash).is_some_and(|seen| {
+        seen.origins
+            .iter()
+            .filter(|origin| view.live.contains_key(&origin.pack))
+            .all(|origin| plan.keepers.get(&origin.pack).is_some_and(|keeper| !condemned.contains(keeper)))
+    })
+}

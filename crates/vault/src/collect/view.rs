@@ -1,0 +1,316 @@
+//! What the collector knows of a vault: all that is public, read afresh.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use store::{Kind, ObjectInfo, Store};
+
+use crate::check::Watch;
+use crate::condemned::{Row, What};
+use crate::error::VaultError;
+use crate::fragment::{self, FRAGMENT_MAX};
+use crate::lease::{self, Seen};
+use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
+use crate::pack::{PackKind, Trailer, read_trailer};
+use crate::relocation::Holders;
+use crate::segments::SegmentSet;
+use crate::snapshot::{self, SNAPSHOT_MAX};
+use crate::trash::Trash;
+
+/// How many objects are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// What becomes of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody may want it: it is in the vault, or in the trash and can be brought back.
+    Live,
+    /// It was forgotten, and the time to bring it back is over.
+    Expired,
+    /// It cannot be read, so nobody knows what it needs.
+    Unreadable,
+}
+
+/// A segment's pack in an object.
+#[derive(Debug, Clone)]
+pub struct OriginSeen {
+    /// The pack that addresses name.
+    pub pack: PackId,
+    /// Its segments that are in the object.
+    pub present: SegmentSet,
+    /// The bytes of those that living snapshots need.
+    pub live_bytes: u64,
+    /// The bytes of what goes with them: envelope, directory, rows of the table.
+    pub overhead: u64,
+}
+
+/// A pack object.
+#[derive(Debug, Clone)]
+pub struct PackObject {
+    /// Its size in bytes.
+    pub size: u64,
+    /// When the store received it.
+    pub modified: SystemTime,
+    /// What it holds.
+    pub kind: PackKind,
+    /// The packs whose segments are in it.
+    pub origins: Vec<OriginSeen>,
+    /// An index fragment names it.
+    pub indexed: bool,
+}
+
+/// An index fragment.
+#[derive(Debug, Clone)]
+pub struct FragmentSeen {
+    /// Its hash.
+    pub hash: ObjectHash,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The pack objects it names.
+    pub packs: Vec<ObjectHash>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct View {
+    /// The time by the store's clock when reading began.
+    pub now: SystemTime,
+    /// All leases.
+    pub leases: Vec<Seen>,
+    /// What is condemned.
+    pub row: Row,
+    /// What was forgotten.
+    pub trash: Trash,
+    /// All snapshots in the store.
+    pub snapshots: HashMap<SnapshotId, Standing>,
+    /// Which segments living snapshots need.
+    pub live: HashMap<PackId, SegmentSet>,
+    /// Packs that expired snapshots needed.
+    pub expired_needs: HashSet<PackId>,
+    /// Where packs went.
+    pub moved: Holders,
+    /// All pack objects in the store that can be understood.
+    pub objects: HashMap<ObjectHash, PackObject>,
+    /// Index fragments that can be understood.
+    pub fragments: Vec<FragmentSeen>,
+    /// Objects that cannot be understood: their names, and why.
+    pub not_understood: Vec<(String, String)>,
+}
+
+impl View {
+    /// Reads it all. The order matters (`docs/gc.md`): leases before snapshots, so that whoever ended has left its
+    /// snapshot; snapshots before fragments, and those before packs, so that what a snapshot needs is in what follows.
+    pub(super) async fn read(
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        now: SystemTime,
+        delay: Duration,
+        watch: &dyn Watch,
+    ) -> Result<Self, VaultError> {
+        watch.stage("reading what is needed");
+        let leases = lease::read_all(store.as_ref(), vault).await?;
+        let row = Row::read(store.as_ref(), vault).await?;
+        let trash = Trash::read(store.as_ref(), vault).await?;
+        let mut view = Self {
+            now,
+            leases,
+            row,
+            trash,
+            snapshots: HashMap::new(),
+            live: HashMap::new(),
+            expired_needs: HashSet::new(),
+            moved: Holders::default(),
+            objects: HashMap::new(),
+            fragments: Vec::new(),
+            not_understood: Vec::new(),
+        };
+        view.read_snapshots(store, vault, delay).await?;
+        watch.stage("reading the index");
+        view.moved = Holders::moved(store.as_ref(), vault).await?;
+        let mut known = HashMap::new();
+        view.read_fragments(store, vault, &mut known).await?;
+        view.read_packs(store, vault, known).await?;
+        Ok(view)
+    }
+
+    async fn read_snapshots(
+        &mut self,
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        delay: Duration,
+    ) -> Result<(), VaultError> {
+        let objects = store.list(name::SNAPSHOTS).await?;
+        let fetches = objects.into_iter().map(|object| async {
+            let outcome = store.get(&object.name, SNAPSHOT_MAX).await;
+            (object, outcome)
+        });
+        let mut fetches = stream::iter(fetches).buffered(AT_ONCE);
+        while let Some((object, outcome)) = fetches.next().await {
+            let Some(id) = hash_in(&object, name::SNAPSHOTS) else {
+                self.not_understood.push((object.name, "its name is not a snapshot's".to_owned()));
+                continue;
+            };
+            let forgotten = self.trash.get(id);
+            let expired = forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
+            let decoded = match outcome {
+                Ok(bytes) => snapshot::decode(&bytes, id, vault),
+                Err(error) => match error.kind {
+                    Kind::NotFound => continue,
+                    Kind::TooLarge | Kind::Truncated => Err(crate::error::Damage::HashMismatch),
+                    _ => return Err(error.into()),
+                },
+            };
+            let standing = match (decoded, expired) {
+                (Ok(snapshot), false) => {
+                    for need in &snapshot.envelope.needs {
+                        self.live.entry(need.pack).or_default().union(&need.segments);
+                    }
+                    Standing::Live
+                }
+                (Ok(snapshot), true) => {
+                    self.expired_needs.extend(snapshot.envelope.needs.iter().map(|need| need.pack));
+                    Standing::Expired
+                }
+                (Err(_), true) => Standing::Expired,
+                (Err(damage), false) => {
+                    self.not_understood.push((object.name, damage.to_string()));
+                    Standing::Unreadable
+                }
+            };
+            self.snapshots.insert(id, standing);
+        }
+        Ok(())
+    }
+
+    async fn read_fragments(
+        &mut self,
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        known: &mut HashMap<ObjectHash, PackObject>,
+    ) -> Result<(), VaultError> {
+        for object in store.list(name::INDEX).await? {
+            let Some(hash) = hash_in(&object, name::INDEX) else {
+                self.not_understood.push((object.name, "its name is not an index fragment's".to_owned()));
+                continue;
+            };
+            let decoded = match store.get(&object.name, FRAGMENT_MAX).await {
+                Ok(bytes) => fragment::decode(&bytes, hash, vault),
+                Err(error) => match error.kind {
+                    Kind::NotFound => continue,
+                    Kind::TooLarge | Kind::Truncated => Err(crate::error::Damage::HashMismatch),
+                    _ => return Err(error.into()),
+                },
+            };
+            match decoded {
+                Ok(packs) => {
+                    self.fragments.push(FragmentSeen {
+                        hash,
+                        size: object.size,
+                        packs: packs.iter().map(|(pack, _)| pack.hash).collect(),
+                    });
+                    for (pack, trailer) in &packs {
+                        known
+                            .entry(pack.hash)
+                            .or_insert_with(|| self.seen(trailer, pack.size, object.modified, true));
+                    }
+                }
+                Err(damage) => self.not_understood.push((object.name, damage.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which packs are there; those that no fragment names are asked for their trailers.
+    async fn read_packs(
+        &mut self,
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        mut known: HashMap<ObjectHash, PackObject>,
+    ) -> Result<(), VaultError> {
+        let mut unknown = Vec::new();
+        for object in store.list(name::PACKS).await? {
+            let hash =
+                ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
+            let Some(hash) = hash else {
+                self.not_understood.push((object.name, "its name is not a pack's".to_owned()));
+                continue;
+            };
+            match known.remove(&hash) {
+                Some(mut pack) if pack.size == object.size => {
+                    pack.modified = object.modified;
+                    self.objects.insert(hash, pack);
+                }
+                Some(pack) => {
+                    let problem = format!("it has {} bytes where {} are recorded", object.size, pack.size);
+                    self.not_understood.push((object.name, problem));
+                }
+                None => unknown.push((hash, object)),
+            }
+        }
+        let reads = unknown.into_iter().map(|(hash, object)| async move {
+            let outcome = read_trailer(store.as_ref(), hash, vault).await;
+            (hash, object, outcome)
+        });
+        let mut reads = stream::iter(reads).buffered(AT_ONCE);
+        while let Some((hash, object, outcome)) = reads.next().await {
+            match outcome {
+                Ok(Ok((trailer, _, size))) => {
+                    let pack = self.seen(&trailer, size, object.modified, false);
+                    self.objects.insert(hash, pack);
+                }
+                Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn seen(&self, trailer: &Trailer, size: u64, modified: SystemTime, indexed: bool) -> PackObject {
+        let mut origins: Vec<_> = trailer
+            .origins
+            .iter()
+            .map(|origin| OriginSeen {
+                pack: origin.pack,
+                present: SegmentSet::default(),
+                live_bytes: 0,
+                overhead: (origin.envelope.len() + origin.directory.len() + 32) as u64,
+            })
+            .collect();
+        let live: Vec<_> = trailer.origins.iter().map(|origin| self.live.get(&origin.pack)).collect();
+        for row in &trailer.rows {
+            let place = row.origin as usize;
+            let Some(origin) = origins.get_mut(place) else { continue };
+            origin.present.insert(row.number);
+            if live.get(place).copied().flatten().is_some_and(|live| live.contains(row.number)) {
+                origin.live_bytes += u64::from(row.length);
+                origin.overhead += 40;
+            }
+        }
+        PackObject { size, modified, kind: trailer.kind, origins, indexed }
+    }
+
+    /// Whether some snapshot cannot be read: then nobody knows what is needed.
+    pub fn unreadable_snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        self.snapshots.iter().filter(|(_, standing)| **standing == Standing::Unreadable).map(|(id, _)| *id)
+    }
+
+    /// Whether an object that can be condemned is in the store, as far as it is understood.
+    pub fn has(&self, what: What, hash: ObjectHash) -> bool {
+        match what {
+            What::Pack => self.objects.contains_key(&hash),
+            What::Snapshot => self.snapshots.contains_key(&hash),
+            What::Fragment => self.fragments.iter().any(|fragment| fragment.hash == hash),
+            What::Relocation => {
+                self.moved.records.iter().any(|record| hash_in(record, name::RELOCATIONS) == Some(hash))
+            }
+        }
+    }
+}
+
+pub(super) fn hash_in(object: &ObjectInfo, folder: &str) -> Option<ObjectHash> {
+    object.name.strip_prefix(folder).and_then(ObjectHash::from_hex)
+}

@@ -1,0 +1,262 @@
+//! Relocations: where the segments of a pack went when it was compacted.
+//!
+//! An address names the pack that a segment was first sealed for, and a snapshot names the object that held it then.
+//! When that object is gone, a relocation says which one holds the pack's living segments now. So a restore needs no
+//! index, compacted or not.
+//!
+//! ```text
+//! header (8)  vault id (16)  nonce (16)
+//! count, each:  pack id (16)  object that holds it now (32)  segments of it that are there (see `segments`)
+//! ```
+//! Relocations can be made anew from the trailers of packs: they are a shortcut, and losing one loses nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use store::{ObjectInfo, Store};
+
+use crate::condemned::{Row, What};
+use crate::error::{Damage, VaultError};
+use crate::header::ObjectKind;
+use crate::name::{self, ObjectHash, PackId, VaultId};
+use crate::records;
+use crate::segments::SegmentSet;
+use crate::wire::{Reader, Write};
+
+/// A relocation larger than this is refused.
+pub const RECORD_MAX: u64 = 256 << 20;
+
+/// A pack that was moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The pack that addresses name.
+    pub pack: PackId,
+    /// The object that holds it now.
+    pub object: ObjectHash,
+    /// Which of its segments are there.
+    pub segments: SegmentSet,
+}
+
+/// The stored form; its name is the hash of the result. `nonce` is random, so that no name is written twice.
+pub fn encode(vault: VaultId, nonce: [u8; 16], moved: &[Moved]) -> Vec<u8> {
+    let mut out = ObjectKind::Relocation.header().to_vec();
+    out.extend_from_slice(vault.bytes());
+    out.extend_from_slice(&nonce);
+    out.varint(moved.len() as u64);
+    for moved in moved {
+        out.extend_from_slice(moved.pack.bytes());
+        out.extend_from_slice(moved.object.bytes());
+        moved.segments.encode(&mut out);
+    }
+    out
+}
+
+/// Reads the stored form.
+pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Moved>, Damage> {
+    let mut reader = Reader::new(bytes);
+    ObjectKind::Relocation.expect(&mut reader)?;
+    if VaultId::read(&mut reader, "vault id")? != vault {
+        return Err(Damage::ForeignVault);
+    }
+    reader.array::<16>("nonce")?;
+    let count = reader.count("moved packs", 49)?;
+    let mut moved = Vec::with_capacity(count);
+    for _ in 0..count {
+        moved.push(Moved {
+            pack: PackId::read(&mut reader, "pack id")?,
+            object: ObjectHash::read(&mut reader, "object hash")?,
+            segments: SegmentSet::decode(&mut reader)?,
+        });
+    }
+    reader.finish("relocation")?;
+    Ok(moved)
+}
+
+/// Where packs are that compaction or condemnation has touched.
+///
+/// Most packs are untouched: they are in the object that the snapshot or the index names.
+#[derive(Debug, Clone, Default)]
+pub struct Holders {
+    moved: HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>,
+    condemned: HashSet<ObjectHash>,
+    /// The relocations that were read.
+    pub records: Vec<ObjectInfo>,
+}
+
+impl Holders {
+    /// What whoever begins to work now must know: where packs went, and what not to rely on.
+    pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
+        // In this order: what the collector condemns, it has relocated before.
+        let row = Row::read(store, vault).await?;
+        let mut holders = Self::moved(store, vault).await?;
+        holders.condemn(&row);
+        Ok(holders)
+    }
+
+    /// Where packs went, for those who only read.
+    pub async fn moved(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
+        let records =
+            records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
+        let mut holders = Self::default();
+        for record in records {
+            for moved in record.content.unwrap_or_default() {
+                holders.add(moved);
+            }
+            holders.records.push(record.object);
+        }
+        Ok(holders)
+    }
+
+    /// Adds where a pack went.
+    pub fn add(&mut self, moved: Moved) {
+        self.moved.entry(moved.pack).or_default().push((moved.object, moved.segments));
+    }
+
+    /// Takes in what is condemned.
+    pub fn condemn(&mut self, row: &Row) {
+        self.condemned.extend(row.of(What::Pack));
+    }
+
+    /// Whether the object is about to be deleted, or was.
+    pub fn is_condemned(&self, object: ObjectHash) -> bool {
+        self.condemned.contains(&object)
+    }
+
+    /// Where packs went, each with what is there.
+    pub fn all_moved(&self) -> impl Iterator<Item = (PackId, ObjectHash, &SegmentSet)> {
+        self.moved
+            .iter()
+            .flat_map(|(pack, places)| places.iter().map(|(object, segments)| (*pack, *object, segments)))
+    }
+
+    fn places(&self, pack: PackId) -> &[(ObjectHash, SegmentSet)] {
+        self.moved.get(&pack).map_or(&[], Vec::as_slice)
+    }
+
+    /// The object in which to look for segments of `pack`, as far as `holds` says that a set of segments is enough:
+    /// `named` (what the snapshot or the index says) as long as it is not condemned, else one they were moved to.
+    fn choose(
+        &self,
+        pack: PackId,
+        named: ObjectHash,
+        holds: impl Fn(&SegmentSet) -> bool,
+    ) -> Option<ObjectHash> {
+        if self.is_empty() {
+            return Some(named);
+        }
+        let places = self.places(pack);
+        // Of an object that segments were moved to, it is known which are in it.
+        let is_enough = || places.iter().find(|(at, _)| *at == named).is_none_or(|(_, there)| holds(there));
+        if !self.is_condemned(named) && is_enough() {
+            return Some(named);
+        }
+        let lasts = |(object, there): &&(ObjectHash, SegmentSet)| !self.is_condemned(*object) && holds(there);
+        let best = places.iter().filter(lasts).max_by_key(|(object, there)| (there.len(), *object));
+        best.map(|(object, _)| *object)
+    }
+
+    /// The object that holds all these segments of `pack` and is not condemned; `named` is what the snapshot or the
+    /// index says. `None` when there is none.
+    pub fn find(&self, pack: PackId, named: ObjectHash, segments: &SegmentSet) -> Option<ObjectHash> {
+        self.choose(pack, named, |there| there.contains_all(segments))
+    }
+
+    /// Whether a new snapshot may rely on this segment of `pack`; `named` is what the snapshot or the index says.
+    pub fn allows(&self, pack: PackId, named: ObjectHash, segment: u32) -> bool {
+        self.choose(pack, named, |there| there.contains(segment)).is_some()
+    }
+
+    /// Other objects that may hold `pack`, the fullest first, for when the one that was named is gone.
+    pub fn elsewhere(&self, pack: PackId) -> Vec<ObjectHash> {
+        let mut places: Vec<_> = self.places(pack).iter().collect();
+        places.sort_by_key(|(object, there)| (self.is_condemned(*object), std::cmp::Reverse(there.len())));
+        places.into_iter().map(|(object, _)| *object).collect()
+    }
+
+    /// Whether nothing was moved or condemned.
+    pub fn is_empty(&self) -> bool {
+        self.moved.is_empty() && self.condemned.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condemned::{Condemnation, Condemned};
+    use proptest::prelude::*;
+    use std::time::SystemTime;
+
+    fn hash(n: u8) -> ObjectHash {
+        ObjectHash::of(&[n])
+    }
+
+    fn pack(n: u8) -> PackId {
+        PackId::new([n; 16])
+    }
+
+    fn set(numbers: &[u32]) -> SegmentSet {
+        numbers.iter().copied().collect()
+    }
+
+    fn condemned(objects: &[u8]) -> Row {
+        let objects =
+            objects.iter().map(|object| Condemned { what: What::Pack, hash: hash(*object) }).collect();
+        Row {
+            condemnations: vec![Condemnation { name: String::new(), since: SystemTime::UNIX_EPOCH, objects }],
+        }
+    }
+
+    #[test]
+    fn an_untouched_pack_is_where_it_is_said_to_be() {
+        let mut holders = Holders::default();
+        assert_eq!(holders.find(pack(1), hash(1), &set(&[0, 5])), Some(hash(1)));
+        holders.condemn(&condemned(&[9]));
+        assert_eq!(holders.find(pack(1), hash(1), &set(&[0, 5])), Some(hash(1)));
+        assert!(holders.allows(pack(1), hash(1), 7) && !holders.allows(pack(2), hash(9), 7));
+    }
+
+    #[test]
+    fn a_moved_pack_is_found_as_far_as_it_was_moved() {
+        let mut holders = Holders::default();
+        holders.add(Moved { pack: pack(1), object: hash(2), segments: set(&[3, 4]) });
+        assert_eq!(
+            holders.find(pack(1), hash(1), &set(&[0])),
+            Some(hash(1)),
+            "the old object is there still"
+        );
+        assert_eq!(
+            holders.find(pack(1), hash(2), &set(&[0])),
+            None,
+            "the index named the new one, which lacks it"
+        );
+        holders.condemn(&condemned(&[1]));
+        assert_eq!(holders.find(pack(1), hash(1), &set(&[3])), Some(hash(2)));
+        assert_eq!(holders.find(pack(1), hash(1), &set(&[0, 3])), None);
+        assert!(holders.allows(pack(1), hash(1), 3) && !holders.allows(pack(1), hash(1), 0));
+        holders.condemn(&condemned(&[2]));
+        assert_eq!(holders.find(pack(1), hash(1), &set(&[3])), None);
+        assert_eq!(holders.elsewhere(pack(1)), [hash(2)], "a reader tries what it can get");
+    }
+
+    proptest! {
+        #[test]
+        fn a_relocation_comes_back(moved in proptest::collection::vec((any::<u8>(), any::<u8>(), proptest::collection::vec(0u32..200, 1..20)), 0..10)) {
+            let vault = VaultId::new([1; 16]);
+            let moved: Vec<_> = moved.iter().map(|(p, o, s)| Moved { pack: pack(*p), object: hash(*o), segments: set(s) }).collect();
+            let back = decode(&encode(vault, [3; 16], &moved).into(), vault).unwrap();
+            prop_assert_eq!(back.len(), moved.len());
+            for (one, other) in back.iter().zip(&moved) {
+                prop_assert_eq!((one.pack, one.object), (other.pack, other.object));
+                prop_assert!(one.segments.iter().eq(other.segments.iter()));
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_in_words(bytes: Vec<u8>) {
+            let mut near = ObjectKind::Relocation.header().to_vec();
+            near.extend_from_slice(&[0; 32]);
+            near.extend_from_slice(&bytes);
+            let _ = decode(&near.into(), VaultId::default());
+        }
+    }
+}

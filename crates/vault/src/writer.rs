@@ -1,0 +1,134 @@
+//! The writer's side of the protocol: a lease, what not to rely on, and a commit that knows whether it was in time.
+//!
+//! A writer begins its lease first and then reads what is condemned. From then on nothing that was not condemned is
+//! deleted before its lease has ended, so it may rely on all of that. At the commit it sees by the store's clock
+//! whether the lease was held until the snapshot was there. One that overslept takes a new lease and looks again; what
+//! went missing meanwhile is told to the caller, who still has the data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::Store;
+
+use crate::error::VaultError;
+use crate::lease::{Lease, Renewal, Role};
+use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
+use crate::relocation::Holders;
+use crate::snapshot::PackNeed;
+
+/// How often a commit starts over because its writer slept again.
+const TRIES: usize = 5;
+
+/// Somebody who adds to a vault.
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<dyn Store>,
+    vault: VaultId,
+    holder: SystemId,
+    lease: Lease,
+    holders: Holders,
+}
+
+/// How a commit went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The snapshot is in the vault, and so is all it needs.
+    Committed,
+    /// The writer slept for longer than its lease and what it relied on was collected.
+    Lost {
+        /// What is not there any more.
+        needs: Vec<PackNeed>,
+        /// The snapshot itself was written before that was seen: it is in the vault, and not whole.
+        written: bool,
+    },
+    /// The writer overslept again and again: nothing is known to be lost, and nothing is certain.
+    Restless {
+        /// The snapshot was written.
+        written: bool,
+    },
+}
+
+impl Writer {
+    /// Puts a lease down and learns what not to rely on. `id` must be random.
+    pub async fn begin(
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        id: [u8; 16],
+        holder: SystemId,
+        duration: Duration,
+    ) -> Result<Self, VaultError> {
+        let lease = Lease::begin(store, vault, id, holder, Role::Writer, duration).await?;
+        let holders = Holders::read(store.as_ref(), vault).await?;
+        Ok(Self { store: store.clone(), vault, holder, lease, holders })
+    }
+
+    /// Where packs went, and what not to rely on.
+    pub fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    /// The lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Renews the lease; due every third of its duration. That it ran out shows again at the commit.
+    pub async fn renew(&mut self) -> Result<Renewal, VaultError> {
+        self.lease.renew().await
+    }
+
+    /// Writes the snapshot `id`, whose stored form is `bytes` and which needs `needs`. `random` gives 16 random bytes.
+    pub async fn commit(
+        &mut self,
+        id: SnapshotId,
+        needs: &[PackNeed],
+        bytes: &Bytes,
+        random: &mut (dyn FnMut() -> [u8; 16] + Send),
+    ) -> Result<Outcome, VaultError> {
+        let mut written = false;
+        for _ in 0..TRIES {
+            if self.lease.renew().await? == Renewal::InTime {
+                self.store.put(&id.snapshot_name(), vec![bytes.clone()]).await?;
+                written = true;
+                if self.store.stat(&id.snapshot_name()).await?.modified <= self.lease.ends() {
+                    return Ok(Outcome::Committed);
+                }
+                // It may have arrived too late to be seen by who waited for the lease; what it needs may be gone.
+            }
+            let duration = self.lease.duration();
+            self.lease =
+                Lease::begin(&self.store, self.vault, random(), self.holder, Role::Writer, duration).await?;
+            self.holders = Holders::read(self.store.as_ref(), self.vault).await?;
+            let lost = self.lost(needs).await?;
+            if !lost.is_empty() {
+                return Ok(Outcome::Lost { needs: lost, written });
+            }
+            if written {
+                // All is there, and what holds it now is protected by the new lease.
+                let seen = self.lease.renew().await?;
+                if seen == Renewal::InTime {
+                    return Ok(Outcome::Committed);
+                }
+            }
+        }
+        Ok(Outcome::Restless { written })
+    }
+
+    /// What of these is not in the store, or about to go.
+    async fn lost(&self, needs: &[PackNeed]) -> Result<Vec<PackNeed>, VaultError> {
+        let packs = self.store.list(name::PACKS).await?;
+        let there: std::collections::HashSet<ObjectHash> =
+            packs.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
+        let is_lost = |need: &&PackNeed| {
+            let object = self.holders.find(need.pack, need.object, &need.segments);
+            object.is_none_or(|object| !there.contains(&object))
+        };
+        Ok(needs.iter().filter(is_lost).cloned().collect())
+    }
+
+    /// Ends the lease.
+    pub async fn end(self) -> Result<(), VaultError> {
+        self.lease.end().await
+    }
+}
