@@ -40,8 +40,7 @@ pub fn clean_up(
         options.unfinished = request.unfinished.unwrap_or(options.unfinished);
         options.dry_run = request.dry_run;
         let random = &mut content::random::identity;
-        let report =
-            collect::cleanup(store, descriptor.vault, &options, random, progress.as_ref()).await?;
+        let report = collect::cleanup(store, descriptor.vault, &options, random, progress.as_ref()).await?;
         if report.ended_early { Err(Error::Interrupted) } else { Ok(report) }
     })
 }

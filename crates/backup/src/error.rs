@@ -171,8 +171,12 @@ impl Error {
             Self::NoSuchPath { .. } => "see `strongroom ls` for what is in it",
             Self::Slot(_) => "see `strongroom key list`",
             Self::Interrupted => "run the same command again: what was finished is kept",
-            Self::Restless => "run the same command again while the machine stays awake: what was stored is used",
-            Self::Cleanup(CleanupError::Busy { .. }) => "wait for it; one that was killed is over when its lease ends",
+            Self::Restless => {
+                "run the same command again while the machine stays awake: what was stored is used"
+            }
+            Self::Cleanup(CleanupError::Busy { .. }) => {
+                "wait for it; one that was killed is over when its lease ends"
+            }
             Self::Cleanup(_) => "run the same command again: what was done is kept",
             Self::File { .. } | Self::Source(_) => return None,
         };

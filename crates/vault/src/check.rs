@@ -12,6 +12,7 @@
 //! or in pieces.
 
 mod chain;
+mod custody;
 mod fetches;
 mod finding;
 mod holdings;
@@ -119,6 +120,7 @@ pub async fn check(
     check.key_slots().await?;
     check.fragments().await?;
     check.damage_records().await?;
+    check.custody().await?;
     check.pack_sizes();
     check.snapshots().await?;
     check.unused();

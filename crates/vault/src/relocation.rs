@@ -122,6 +122,12 @@ impl Holders {
         self.condemned.contains(&object)
     }
 
+    /// Whether it is known that `object` holds these segments of `pack`.
+    pub fn knows(&self, moved: &Moved) -> bool {
+        let places = self.places(moved.pack).iter();
+        places.filter(|(at, _)| *at == moved.object).any(|(_, there)| there.contains_all(&moved.segments))
+    }
+
     /// Where packs went, each with what is there.
     pub fn all_moved(&self) -> impl Iterator<Item = (PackId, ObjectHash, &SegmentSet)> {
         self.moved

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use store::{ObjectInfo, Store};
 
+use super::custody;
 use super::finding::{Finding, Findings, Severity};
 use crate::error::VaultError;
 use crate::name::{self, ObjectHash};
-
-/// Folders of objects that come and go as the vault is kept.
-const CUSTODY: [&str; 6] =
-    [name::TRASH, name::LEASES, name::CONDEMNED, name::RELOCATIONS, name::SETTINGS, name::VERIFIED];
 
 /// All objects of a vault by what their names say.
 #[derive(Debug, Default)]
@@ -20,6 +17,8 @@ pub(super) struct Listing {
     pub fragments: Vec<ObjectInfo>,
     pub damage_records: Vec<ObjectInfo>,
     pub snapshots: Vec<ObjectInfo>,
+    /// What the vault is kept with: marks, condemnations, relocations.
+    pub custody: Vec<ObjectInfo>,
 }
 
 impl Listing {
@@ -45,10 +44,12 @@ impl Listing {
                 listing.keys.push(object);
             } else if is_hash_in(&object, name::DAMAGE) {
                 listing.damage_records.push(object);
+            } else if custody::FOLDERS.iter().any(|folder| is_hash_in(&object, folder)) {
+                listing.custody.push(object);
             } else if object.name != name::DESCRIPTOR
                 && !is_hash_in(&object, name::SNAPSHOTS)
                 && !is_hash_in(&object, name::INDEX)
-                && !CUSTODY.iter().any(|folder| object.name.starts_with(folder))
+                && !object.name.starts_with(name::LEASES)
             {
                 findings.add(Finding::new(
                     Severity::Note,

@@ -294,23 +294,26 @@ impl Collector<'_> {
         let condemned = view.row.of(What::Relocation);
         let old = view.moved.records.iter().filter_map(|record| view::hash_in(record, name::RELOCATIONS));
         let old: Vec<_> = old.filter(|hash| !condemned.contains(hash)).collect();
-        let stays =
-            |pack, object: ObjectHash| plan.keepers.get(&pack) == Some(&object) && !going.contains(&object);
-        let mut still: Vec<Moved> = view
-            .moved
-            .all_moved()
-            .filter(|(pack, object, _)| stays(*pack, *object))
-            .map(|(pack, object, segments)| Moved { pack, object, segments: segments.clone() })
-            .collect();
-        let is_worn = still.len() < view.moved.all_moved().count();
-        if new.is_empty() && !is_worn && old.len() < MARKS_MANY {
+        // Made anew from what is there, so a record that was lost comes back.
+        let mut wanted = new;
+        for (pack, object) in plan.keepers.iter().filter(|(_, object)| !going.contains(object)) {
+            let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
+            let moved = origins.iter().filter(|origin| origin.pack == *pack && origin.moved);
+            let place = |origin: &OriginSeen| Moved {
+                pack: *pack,
+                object: *object,
+                segments: origin.present.clone(),
+            };
+            wanted.extend(moved.map(place));
+        }
+        wanted.sort_by_key(|moved| (moved.pack, moved.object));
+        let is_right = view.moved.all_moved().count() == wanted.len()
+            && wanted.iter().all(|moved| view.moved.knows(moved));
+        if is_right && old.len() <= 1 {
             return Ok(Vec::new());
         }
-        still.extend(new);
-        still.sort_by_key(|moved| (moved.pack, moved.object));
-        still.dedup_by_key(|moved| (moved.pack, moved.object));
-        if !still.is_empty() {
-            let bytes = relocation::encode(self.vault, (self.random)(), &still);
+        if !wanted.is_empty() {
+            let bytes = relocation::encode(self.vault, (self.random)(), &wanted);
             records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
         }
         Ok(old)

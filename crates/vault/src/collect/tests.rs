@@ -367,3 +367,18 @@ fn a_lost_lease_is_told_from_damage() {
     assert!(matches!(lost(VaultError::damaged("x", OVERSLEPT)), CleanupError::Overslept));
     assert!(matches!(lost(VaultError::damaged("x", Damage::Missing)), CleanupError::Vault(_)));
 }
+
+#[tokio::test]
+async fn a_lost_relocation_is_made_anew() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    let part = toy.commit(&[(a, &[3])]).await;
+    toy.clean().await;
+    assert!(toy.is_whole(part).await && !toy.packs().await.contains(&a.1));
+    for record in toy.store.list(name::RELOCATIONS).await.unwrap() {
+        toy.store.delete(&record.name).await.unwrap();
+    }
+    assert!(!toy.is_whole(part).await, "nobody knows where it went");
+    toy.clean().await;
+    assert!(toy.is_whole(part).await);
+}

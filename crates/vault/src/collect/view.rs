@@ -45,6 +45,8 @@ pub struct OriginSeen {
     pub live_bytes: u64,
     /// The bytes of what goes with them: envelope, directory, rows of the table.
     pub overhead: u64,
+    /// They were sealed for another object.
+    pub moved: bool,
 }
 
 /// A pack object.
@@ -278,6 +280,7 @@ impl View {
                 present: SegmentSet::default(),
                 live_bytes: 0,
                 overhead: (origin.envelope.len() + origin.directory.len() + 32) as u64,
+                moved: origin.pack != trailer.pack,
             })
             .collect();
         let live: Vec<_> = trailer.origins.iter().map(|origin| self.live.get(&origin.pack)).collect();
