@@ -195,12 +195,13 @@ pub struct Lease {
     vault: VaultId,
     name: String,
     written: Written,
-    begun: SystemTime,
     renewed: SystemTime,
 }
 
 impl Lease {
     /// Puts a lease down. `id` must be random.
+    ///
+    /// When it was begun is asked for at once only if its holder must know (all but readers).
     pub async fn begin(
         store: &Arc<dyn Store>,
         vault: VaultId,
@@ -210,16 +211,22 @@ impl Lease {
         duration: Duration,
     ) -> Result<Self, VaultError> {
         let name = format!("{}{}", name::LEASES, crate::PackId::new(id));
-        let mut written = Written { id, holder, role, ended: false, duration, begun: None };
+        let written = Written { id, holder, role, ended: false, duration, begun: None };
         store.replace(&name, vec![written.encode(vault).into()]).await?;
-        let begun = store.stat(&name).await?.modified;
-        written.begun = Some(begun);
-        Ok(Self { store: store.clone(), vault, name, written, begun, renewed: begun })
+        let mut lease = Self { store: store.clone(), vault, name, written, renewed: SystemTime::UNIX_EPOCH };
+        if role != Role::Reader {
+            lease.learn().await?;
+        }
+        Ok(lease)
     }
 
-    /// When the store received it first.
-    pub fn begun(&self) -> SystemTime {
-        self.begun
+    /// Asks when the store received it first.
+    async fn learn(&mut self) -> Result<(), VaultError> {
+        if self.written.begun.is_none() {
+            self.renewed = self.store.stat(&self.name).await?.modified;
+            self.written.begun = Some(self.renewed);
+        }
+        Ok(())
     }
 
     /// When the store received it last: the latest time by the store's clock that is known here.
@@ -244,6 +251,7 @@ impl Lease {
 
     /// Renews it. One that has run out, or that is gone, is not held any more whatever is written now.
     pub async fn renew(&mut self) -> Result<Renewal, VaultError> {
+        self.learn().await?;
         let ends = self.ends();
         self.store.replace(&self.name, vec![self.written.encode(self.vault).into()]).await?;
         let modified = self.store.stat(&self.name).await?.modified;
@@ -279,7 +287,10 @@ mod tests {
         let mut lease = begin(&store, 7, DURATION).await;
         assert_eq!(lease.renew().await.unwrap(), Renewal::InTime);
         let seen = read_all(store.as_ref(), VAULT).await.unwrap();
-        assert_eq!((seen.len(), seen[0].begun, seen[0].renewed), (1, lease.begun(), lease.renewed()));
+        assert_eq!(
+            (seen.len(), Some(seen[0].begun), seen[0].renewed),
+            (1, lease.written.begun, lease.renewed())
+        );
         assert_eq!((seen[0].ended, seen[0].ends()), (false, lease.ends()));
         lease.end().await.unwrap();
         let seen = read_all(store.as_ref(), VAULT).await.unwrap();

@@ -27,6 +27,8 @@ pub struct Writer {
     vault: VaultId,
     holder: SystemId,
     lease: Lease,
+    /// The lease is known to have run out once.
+    overslept: bool,
     holders: Holders,
 }
 
@@ -60,7 +62,7 @@ impl Writer {
     ) -> Result<Self, VaultError> {
         let lease = Lease::begin(store, vault, id, holder, Role::Writer, duration).await?;
         let holders = Holders::read(store.as_ref(), vault).await?;
-        Ok(Self { store: store.clone(), vault, holder, lease, holders })
+        Ok(Self { store: store.clone(), vault, holder, lease, overslept: false, holders })
     }
 
     /// Where packs went, and what not to rely on.
@@ -75,7 +77,9 @@ impl Writer {
 
     /// Renews the lease; due every third of its duration. That it ran out shows again at the commit.
     pub async fn renew(&mut self) -> Result<Renewal, VaultError> {
-        self.lease.renew().await
+        let renewal = self.lease.renew().await?;
+        self.overslept |= renewal == Renewal::Overslept;
+        Ok(renewal)
     }
 
     /// Writes the snapshot `id`, whose stored form is `bytes` and which needs `needs`. `random` gives 16 random bytes.
@@ -88,7 +92,7 @@ impl Writer {
     ) -> Result<Outcome, VaultError> {
         let mut written = false;
         for _ in 0..TRIES {
-            if self.lease.renew().await? == Renewal::InTime {
+            if !self.overslept {
                 self.store.put(&id.snapshot_name(), vec![bytes.clone()]).await?;
                 written = true;
                 if self.store.stat(&id.snapshot_name()).await?.modified <= self.lease.ends() {
@@ -99,6 +103,7 @@ impl Writer {
             let duration = self.lease.duration();
             self.lease =
                 Lease::begin(&self.store, self.vault, random(), self.holder, Role::Writer, duration).await?;
+            self.overslept = false;
             self.holders = Holders::read(self.store.as_ref(), self.vault).await?;
             let lost = self.lost(needs).await?;
             if !lost.is_empty() {
@@ -106,8 +111,7 @@ impl Writer {
             }
             if written {
                 // All is there, and what holds it now is protected by the new lease.
-                let seen = self.lease.renew().await?;
-                if seen == Renewal::InTime {
+                if self.renew().await? == Renewal::InTime {
                     return Ok(Outcome::Committed);
                 }
             }

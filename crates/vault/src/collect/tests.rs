@@ -238,7 +238,7 @@ async fn a_writer_that_overslept_learns_what_it_lost() {
     assert_eq!(toy.clean().await.packs_deleted, 1);
     let (id, needs, bytes) = toy.snapshot(&[(gone, &[0]), (kept, &[0])]);
     let outcome = sleeper.commit(id, &needs, &bytes, &mut || toy.random()).await.unwrap();
-    let Outcome::Lost { needs: lost, written: false } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Lost { needs: lost, written: true } = outcome else { panic!("{outcome:?}") };
     assert_eq!(lost.iter().map(|need| need.pack).collect::<Vec<_>>(), [gone.0]);
 }
 
