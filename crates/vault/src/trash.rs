@@ -24,7 +24,8 @@ use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
 use crate::records;
 use crate::wire::{Reader, Write};
 
-const MARK_MAX: u64 = 4096;
+/// A mark larger than this is refused.
+pub const MARK_MAX: u64 = 4096;
 const REASON_MAX: usize = 1024;
 
 /// What a mark says.
