@@ -1,4 +1,4 @@
-//! Descriptors, index fragments and damage records: whatever a custodian or a store may hand out.
+//! Descriptors, index fragments and small records: whatever a custodian or a store may hand out.
 #![no_main]
 
 use bytes::Bytes;
@@ -8,8 +8,15 @@ use vault::header::ObjectKind;
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (kind, rest) = input;
-    let header = [ObjectKind::Descriptor, ObjectKind::Fragment, ObjectKind::DamageRecord];
-    let mut bytes = header[kind as usize % 3].header().to_vec();
+    let kinds = [
+        ObjectKind::Descriptor,
+        ObjectKind::Fragment,
+        ObjectKind::DamageRecord,
+        ObjectKind::TrashMark,
+        ObjectKind::Pin,
+        ObjectKind::Settings,
+    ];
+    let mut bytes = kinds[kind as usize % kinds.len()].header().to_vec();
     bytes.extend_from_slice(rest);
     let bytes = Bytes::from(bytes);
     let vault = VaultId::new([0; 16]);
@@ -21,4 +28,12 @@ fuzz_target!(|input: (u8, &[u8])| {
     if let Ok(packs) = vault::damage::decode(&bytes, vault) {
         assert_eq!(vault::damage::encode(vault, &packs), bytes);
     }
+    // Its reason is text, so that other bytes may come back changed.
+    let _ = vault::trash::decode(&bytes, vault);
+    let _ = vault::condemned::decode(&bytes, vault);
+    let _ = vault::relocation::decode(&bytes, vault);
+    if let Ok(pin) = vault::pins::Pin::decode(&bytes, vault) {
+        assert_eq!(pin.encode(vault), bytes);
+    }
+    let _ = vault::settings::Settings::decode(&bytes, vault, &vault::signing::VerifyingKey::new([0; 32]));
 });

@@ -7,7 +7,7 @@ use store::{Kind, Store};
 use vault::collect::{self, Options, Report};
 use vault::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
-use vault::{VaultError, name};
+use vault::{VaultError, name, settings};
 
 use crate::vault_access::new_runtime;
 use crate::{Error, Progress};
@@ -34,7 +34,10 @@ pub fn clean_up(
     let runtime = new_runtime()?;
     runtime.block_on(async {
         let descriptor = read_descriptor(store).await?;
-        let mut options = Options::new(crate::delay::of(store, &descriptor).await?, store.is_remote());
+        let settings = settings::read_all(store.as_ref(), descriptor.vault, &descriptor.owner).await?;
+        let now = vault::store_clock(store.as_ref()).await?;
+        let delay = settings::effective_delay(&descriptor, &settings, now);
+        let mut options = Options::new(delay, store.is_remote());
         options.max_unused = request.max_unused.unwrap_or(options.max_unused);
         options.max_move = request.max_move;
         options.unfinished = request.unfinished.unwrap_or(options.unfinished);

@@ -6,7 +6,6 @@
 
 mod check;
 mod cleanup;
-mod delay;
 mod diff;
 mod dump;
 mod error;

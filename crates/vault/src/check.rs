@@ -12,13 +12,13 @@
 //! or in pieces.
 
 mod chain;
-mod custody;
 mod fetches;
 mod finding;
 mod holdings;
 mod listing;
 mod pack_reading;
 mod packs;
+mod records;
 mod snapshots;
 
 use std::collections::{HashMap, HashSet};
@@ -31,7 +31,6 @@ pub use holdings::{Held, Holdings};
 pub use pack_reading::{PackReading, Piece};
 pub use packs::{ReadPacks, choose, table_differs};
 
-use crate::damage;
 use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use crate::error::{Damage, VaultError};
 use crate::fragment::{self, FRAGMENT_MAX};
@@ -39,6 +38,7 @@ use crate::header::ObjectKind;
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
+use crate::trash::Mark;
 use crate::wire::Reader;
 use fetches::Fetches;
 use listing::Listing;
@@ -120,7 +120,7 @@ pub async fn check(
     check.key_slots().await?;
     check.fragments().await?;
     check.damage_records().await?;
-    check.custody().await?;
+    check.small_records().await?;
     check.pack_sizes();
     check.snapshots().await?;
     check.unused();
@@ -147,6 +147,8 @@ struct Check<'a> {
     needed: HashSet<ObjectHash>,
     /// Packs that snapshots need and no fragment names.
     not_indexed: HashMap<ObjectHash, Held>,
+    /// What is known of snapshots that were forgotten.
+    marks: Vec<Mark>,
     /// Where the loss of a pack by a finding is in the report.
     lost: HashMap<(usize, PackId), usize>,
     /// Where packs went, and what is about to be deleted or was.
@@ -179,6 +181,7 @@ impl<'a> Check<'a> {
             incomplete: HashMap::new(),
             needed: HashSet::new(),
             not_indexed: HashMap::new(),
+            marks: Vec::new(),
             lost: HashMap::new(),
             holders,
         }
@@ -259,30 +262,6 @@ impl<'a> Check<'a> {
             }
         }
         self.report.segments = self.report.holdings.iter().map(|(_, held)| held.segments).sum();
-        Ok(())
-    }
-
-    async fn damage_records(&mut self) -> Result<(), VaultError> {
-        let objects = std::mem::take(&mut self.listing.damage_records);
-        let advice = "remove it: the next check that finds damage writes it anew";
-        let mut fetches = Fetches::new(self.store, &objects, damage::RECORD_MAX);
-        while self.goes_on()
-            && let Some((object, outcome)) = fetches.next().await
-        {
-            let damage = match outcome {
-                Ok(bytes) if ObjectHash::from_object_name(&object.name) != Some(ObjectHash::of(&bytes)) => {
-                    Some(Damage::HashMismatch)
-                }
-                Ok(bytes) => damage::decode(&bytes, self.vault()).err(),
-                Err(error) => {
-                    self.report.findings.add(unreadable(error, advice)?);
-                    None
-                }
-            };
-            if let Some(damage) = damage {
-                self.report.findings.add(Finding::of(&object.name, &damage, advice));
-            }
-        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub enum ObjectKind {
     Settings,
     /// When which object was verified last.
     Verification,
+    /// That a snapshot is to be kept.
+    Pin,
 }
 
 impl ObjectKind {
@@ -58,6 +60,7 @@ impl ObjectKind {
             Self::Relocation => b'R',
             Self::Settings => b'O',
             Self::Verification => b'Y',
+            Self::Pin => b'H',
         }
     }
 

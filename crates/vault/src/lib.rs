@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod check;
+pub mod clock;
 pub mod collect;
 pub mod condemned;
 pub mod damage;
@@ -18,15 +19,19 @@ pub mod header;
 pub mod lease;
 pub mod name;
 pub mod pack;
+pub mod pins;
 pub mod records;
 pub mod relocation;
+pub mod retention;
 pub mod segments;
+pub mod settings;
 pub mod signing;
 pub mod snapshot;
 pub mod trash;
 pub mod wire;
 pub mod writer;
 
+pub use clock::store_clock;
 pub use error::VaultError;
 pub use name::{ObjectHash, PackId, SnapshotId, SystemId, VaultId};
 pub use segments::SegmentSet;

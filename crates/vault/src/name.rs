@@ -32,6 +32,8 @@ pub const CONDEMNED: &str = "condemned/";
 pub const RELOCATIONS: &str = "relocations/";
 /// Settings: `settings/` and the 64 hex digits of the hash.
 pub const SETTINGS: &str = "settings/";
+/// Pins and holds: `pins/` and the 64 hex digits of the hash.
+pub const PINS: &str = "pins/";
 /// Verification records: `verified/` and the 64 hex digits of the hash.
 pub const VERIFIED: &str = "verified/";
 

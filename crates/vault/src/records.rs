@@ -1,10 +1,14 @@
 //! Small immutable records: objects in a folder of their own, named by their hash, read all at once.
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use store::{Kind, ObjectInfo, Store};
 
 use crate::error::{Damage, VaultError};
 use crate::name::ObjectHash;
+
+/// How many are fetched at once.
+const AT_ONCE: usize = 8;
 
 /// One object of such a folder, and what is in it or what is wrong with it.
 #[derive(Debug, Clone)]
@@ -22,20 +26,24 @@ pub async fn read_all<T>(
     size_max: u64,
     decode: impl Fn(&Bytes) -> Result<T, Damage>,
 ) -> Result<Vec<Record<T>>, VaultError> {
-    let mut records = Vec::new();
-    for object in store.list(folder).await? {
-        let content = match store.get(&object.name, size_max).await {
-            Ok(bytes) if ObjectHash::from_object_name(&object.name) == Some(ObjectHash::of(&bytes)) => {
-                decode(&bytes)
-            }
-            Ok(_) => Err(Damage::HashMismatch),
-            Err(error) => match error.kind {
-                Kind::NotFound => continue,
-                Kind::TooLarge | Kind::Truncated => Err(Damage::HashMismatch),
-                _ => return Err(error.into()),
-            },
-        };
-        records.push(Record { object, content });
+    let objects = store.list(folder).await?;
+    let mut records = Vec::with_capacity(objects.len());
+    for group in objects.chunks(AT_ONCE) {
+        let fetches = group.iter().map(|object| store.get(&object.name, size_max));
+        for (object, outcome) in group.iter().zip(join_all(fetches).await) {
+            let content = match outcome {
+                Ok(bytes) if ObjectHash::from_object_name(&object.name) == Some(ObjectHash::of(&bytes)) => {
+                    decode(&bytes)
+                }
+                Ok(_) => Err(Damage::HashMismatch),
+                Err(error) => match error.kind {
+                    Kind::NotFound => continue,
+                    Kind::TooLarge | Kind::Truncated => Err(Damage::HashMismatch),
+                    _ => return Err(error.into()),
+                },
+            };
+            records.push(Record { object: object.clone(), content });
+        }
     }
     Ok(records)
 }
@@ -45,4 +53,26 @@ pub async fn write(store: &dyn Store, folder: &str, bytes: Vec<u8>) -> Result<St
     let name = format!("{folder}{}", ObjectHash::of(&bytes));
     store.put(&name, vec![bytes.into()]).await?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_are_read_in_the_order_of_their_names_and_damage_is_told() {
+        let store = store::MemoryStore::new();
+        for n in 0..20u8 {
+            write(&store, "trash/", vec![n]).await.unwrap();
+        }
+        store.replace(&format!("trash/{}", ObjectHash::of(&[7])), vec![vec![8].into()]).await.unwrap();
+        let records = read_all(&store, "trash/", 1, |bytes| Ok(bytes.to_vec())).await.unwrap();
+        assert_eq!(records.len(), 20);
+        assert!(records.is_sorted_by_key(|record| &record.object.name));
+        let damaged = records.iter().filter(|record| record.content.is_err());
+        let names: Vec<_> = damaged.map(|record| record.object.name.clone()).collect();
+        assert_eq!(names, [format!("trash/{}", ObjectHash::of(&[7]))]);
+        let small = read_all(&store, "trash/", 0, |bytes| Ok(bytes.to_vec())).await.unwrap();
+        assert!(small.iter().all(|record| record.content == Err(Damage::HashMismatch)));
+    }
 }

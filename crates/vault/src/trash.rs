@@ -26,7 +26,8 @@ use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
 use crate::records;
 use crate::wire::{Reader, Write};
 
-const RECORD_MAX: u64 = 64 << 20;
+/// An object of marks larger than this is refused.
+pub const RECORD_MAX: u64 = 64 << 20;
 const REASON_MAX: usize = 1024;
 
 /// What a mark says.

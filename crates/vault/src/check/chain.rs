@@ -1,10 +1,11 @@
 //! Whether the snapshots of each system follow one another without a gap.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::finding::{Finding, Findings, Severity};
 use crate::name::{ObjectHash, SnapshotId, SystemId};
 use crate::snapshot::Envelope;
+use crate::trash::Mark;
 
 /// What the chain needs of one snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +22,15 @@ impl Link {
     }
 }
 
-/// Looks at all links. `is_listed` knows also the snapshots that could not be read.
-pub(super) fn check(links: &[Link], is_listed: impl Fn(SnapshotId) -> bool, findings: &mut Findings) {
+/// Looks at all links. `is_listed` knows also the snapshots that could not be read, `marks` those that were forgotten.
+pub(super) fn check(
+    links: &[Link],
+    is_listed: impl Fn(SnapshotId) -> bool,
+    marks: &[Mark],
+    findings: &mut Findings,
+) {
+    let forgotten: HashSet<(SnapshotId, SystemId, u64)> =
+        marks.iter().map(|mark| (mark.snapshot, mark.system, mark.sequence)).collect();
     let by_id: HashMap<SnapshotId, &Link> = links.iter().map(|link| (link.id, link)).collect();
     for link in links {
         let mut say = |severity, message: String, advice: &str| {
@@ -57,6 +65,11 @@ pub(super) fn check(links: &[Link], is_listed: impl Fn(SnapshotId) -> bool, find
             Some(_) => {}
             // One that is there and damaged has a finding of its own.
             None if is_listed(link.previous) => {}
+            // Somebody removed it on purpose, and left word.
+            None if link
+                .sequence
+                .checked_sub(1)
+                .is_some_and(|before| forgotten.contains(&(link.previous, link.system, before))) => {}
             None => say(
                 Severity::Note,
                 format!("the snapshot before it, {}, is not in the vault", link.previous.short()),
@@ -80,11 +93,15 @@ mod tests {
     }
 
     fn findings(links: &[Link], listed: &[u8]) -> Vec<Severity> {
+        findings_with(links, listed, &[])
+    }
+
+    fn findings_with(links: &[Link], listed: &[u8], marks: &[Mark]) -> Vec<Severity> {
         let mut findings = Findings::default();
         let is_listed = |id: SnapshotId| {
             links.iter().any(|link| link.id == id) || listed.iter().any(|n| id == ObjectHash::new([*n; 32]))
         };
-        check(links, is_listed, &mut findings);
+        check(links, is_listed, marks, &mut findings);
         findings.finish().into_iter().map(|finding| finding.severity).collect()
     }
 
@@ -109,5 +126,30 @@ mod tests {
             findings(&[link(1, 1, 0, 0), link(2, 1, 1, 1), link(3, 1, 1, 1)], &[]).is_empty(),
             "two runs at once"
         );
+    }
+
+    #[test]
+    fn a_mark_explains_a_gap_only_if_it_fits() {
+        let last = [link(3, 1, 2, 2)];
+        let mark = Mark {
+            nonce: [0; 16],
+            snapshot: ObjectHash::new([2; 32]),
+            system: SystemId::new([1; 16]),
+            sequence: 1,
+            previous: ObjectHash::new([1; 32]),
+            written: 0,
+            reason: String::new(),
+        };
+        assert!(findings_with(&last, &[], std::slice::from_ref(&mark)).is_empty());
+        for other in [
+            Mark { snapshot: ObjectHash::new([9; 32]), ..mark.clone() },
+            Mark { system: SystemId::new([9; 16]), ..mark.clone() },
+            Mark { sequence: 2, ..mark.clone() },
+        ] {
+            assert_eq!(findings_with(&last, &[], &[other]), [Severity::Note]);
+        }
+        // It excuses nothing else.
+        let wrong = [link(2, 1, 1, 0)];
+        assert_eq!(findings_with(&wrong, &[], &[mark]), [Severity::Damage]);
     }
 }

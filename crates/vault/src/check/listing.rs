@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use store::{ObjectInfo, Store};
 
-use super::custody;
 use super::finding::{Finding, Findings, Severity};
 use crate::error::VaultError;
-use crate::name::{self, ObjectHash};
+use crate::name::{self, ObjectHash, VaultId};
 
 /// All objects of a vault by what their names say.
 #[derive(Debug, Default)]
@@ -17,9 +16,15 @@ pub(super) struct Listing {
     pub fragments: Vec<ObjectInfo>,
     pub damage_records: Vec<ObjectInfo>,
     pub snapshots: Vec<ObjectInfo>,
-    /// What the vault is kept with: marks, condemnations, relocations.
-    pub custody: Vec<ObjectInfo>,
+    pub trash_marks: Vec<ObjectInfo>,
+    pub pins: Vec<ObjectInfo>,
+    pub settings: Vec<ObjectInfo>,
+    pub condemnations: Vec<ObjectInfo>,
+    pub relocations: Vec<ObjectInfo>,
 }
+
+/// Folders of objects named by their hash that a check lets be.
+const LET_BE: [&str; 3] = [name::SNAPSHOTS, name::INDEX, name::VERIFIED];
 
 impl Listing {
     /// Lists everything, in the order that the module above explains. Other names become notes.
@@ -44,12 +49,19 @@ impl Listing {
                 listing.keys.push(object);
             } else if is_hash_in(&object, name::DAMAGE) {
                 listing.damage_records.push(object);
-            } else if custody::FOLDERS.iter().any(|folder| is_hash_in(&object, folder)) {
-                listing.custody.push(object);
+            } else if is_hash_in(&object, name::TRASH) {
+                listing.trash_marks.push(object);
+            } else if is_hash_in(&object, name::PINS) {
+                listing.pins.push(object);
+            } else if is_hash_in(&object, name::SETTINGS) {
+                listing.settings.push(object);
+            } else if is_hash_in(&object, name::CONDEMNED) {
+                listing.condemnations.push(object);
+            } else if is_hash_in(&object, name::RELOCATIONS) {
+                listing.relocations.push(object);
             } else if object.name != name::DESCRIPTOR
-                && !is_hash_in(&object, name::SNAPSHOTS)
-                && !is_hash_in(&object, name::INDEX)
-                && !object.name.starts_with(name::LEASES)
+                && !is_lease(&object.name)
+                && !LET_BE.iter().any(|folder| is_hash_in(&object, folder))
             {
                 findings.add(Finding::new(
                     Severity::Note,
@@ -61,4 +73,10 @@ impl Listing {
         }
         Ok(listing)
     }
+}
+
+/// Leases are named at random.
+fn is_lease(name: &str) -> bool {
+    let random = name.strip_prefix(name::LEASES);
+    random.is_some_and(|digits| VaultId::from_hex(digits).is_some())
 }

@@ -45,7 +45,7 @@ impl Check<'_> {
         if !self.report.ended_early {
             let listed: HashSet<_> =
                 objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
-            chain::check(&links, |id| listed.contains(&id), &mut self.report.findings);
+            chain::check(&links, |id| listed.contains(&id), &self.marks, &mut self.report.findings);
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+mod records;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -328,17 +330,6 @@ async fn fragments_that_contradict_each_other_or_the_pack_are_damage() {
     assert!(found[0] == broken(&name) || found[0] == broken(&sample.fragments[0]), "{found:?}");
     sample.store.delete(&sample.fragments[0]).await.unwrap();
     assert_eq!(sample.found(ReadPacks::All).await, [broken(sample.packs[0].hash.pack_name())]);
-}
-
-#[tokio::test]
-async fn a_damaged_damage_record_is_found() {
-    let sample = Sample::new().await;
-    let pack = damage::DamagedPack { pack: PackId::new([1; 16]), object: sample.packs[0].hash };
-    damage::record(sample.store.as_ref(), VAULT, &[pack]).await.unwrap();
-    assert_eq!(sample.found(ReadPacks::None).await, []);
-    let record = sample.store.list(name::DAMAGE).await.unwrap().remove(0).name;
-    sample.change(&record, |bytes| bytes[40] ^= 1).await;
-    assert_eq!(sample.found(ReadPacks::None).await, [broken(record)]);
 }
 
 #[tokio::test]
