@@ -159,7 +159,7 @@ fn an_unchanged_backup_of_a_hundred_thousand_files_is_a_handful_of_requests() {
     let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
     expect("snapshots", &world.asked(&world.cache, list), 4);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::No, &Arc::new(Progress::new())).unwrap());
-    expect("check", &world.asked(&world.cache, look), 30);
+    expect("check", &world.asked(&world.cache, look), 36);
     let all = world.restore(&world.cache, "");
     expect("restore", &all, 22);
 }
