@@ -174,5 +174,5 @@ fn a_first_backup_writes_few_large_objects_and_they_are_read_in_few_parts() {
     expect("first", &world.back_up(), 34);
     expect("restore", &world.restore(&world.cache, ""), 94);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::All, &Arc::new(Progress::new())).unwrap());
-    expect("check of all data", &world.asked(&world.cache, look), 110);
+    expect("check of all data", &world.asked(&world.cache, look), 115);
 }

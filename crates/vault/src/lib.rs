@@ -28,6 +28,7 @@ pub mod settings;
 pub mod signing;
 pub mod snapshot;
 pub mod trash;
+pub mod verified;
 pub mod wire;
 pub mod writer;
 
