@@ -117,7 +117,7 @@ impl Verified {
         let share = (total as f64 * (passed / whole).min(1.0)) as u64;
         let mut taken = 0;
         let is_due = |(age, pack): &&(i64, StoredPack)| {
-            let due = *age as f64 >= whole || taken < share;
+            let due = *age as f64 >= max_age.as_secs_f64() || taken < share;
             taken += pack.size;
             due
         };
