@@ -152,15 +152,36 @@ fn an_unchanged_backup_of_a_hundred_thousand_files_is_a_handful_of_requests() {
     for _ in 0..2 {
         world.back_up();
     }
-    expect("unchanged", &world.back_up(), 8);
-    expect("one file, on this machine", &world.restore(&world.cache, "folder-7/file-7"), 8);
-    expect("one file, on a new machine", &world.restore(&world.other_cache, "folder-7/file-7"), 16);
+    expect("unchanged", &world.back_up(), 9);
+    expect("one file, on this machine", &world.restore(&world.cache, "folder-7/file-7"), 9);
+    expect("one file, on a new machine", &world.restore(&world.other_cache, "folder-7/file-7"), 17);
     let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
-    expect("snapshots", &world.asked(&world.cache, list), 4);
+    expect("snapshots", &world.asked(&world.cache, list), 5);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::No, &Arc::new(Progress::new())).unwrap());
-    expect("check", &world.asked(&world.cache, look), 30);
+    expect("check", &world.asked(&world.cache, look), 31);
     let all = world.restore(&world.cache, "");
-    expect("restore", &all, 18);
+    expect("restore", &all, 19);
+}
+
+/// Marks stay for ever: each machine reads each of them once.
+#[test]
+fn what_was_forgotten_costs_one_listing() {
+    let world = World::new(|top| fs::write(top.join("file"), "x").unwrap());
+    for _ in 0..20 {
+        world.back_up();
+    }
+    let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
+    let gone = |vault: &Arc<Vault>| {
+        let list = SnapshotList::load(vault).unwrap();
+        let ids: Vec<_> = list.snapshots.iter().take(19).map(|snapshot| snapshot.id).collect();
+        let report = backup::forget(vault, &list, &ids, backup::Dropped::Named, false).unwrap();
+        assert_eq!(report.forgotten.len(), 19);
+    };
+    // Opening, snapshots and the trash, pins, settings, the clock, and the marks themselves.
+    expect("forget", &world.asked(&world.cache, gone), 3 + 3 + 2 + 3 + 19);
+    expect("snapshots, the first time after that", &world.asked(&world.cache, list), 5 + 19);
+    expect("snapshots", &world.asked(&world.cache, list), 5);
+    expect("unchanged", &world.back_up(), 10);
 }
 
 #[test]
@@ -170,8 +191,8 @@ fn a_first_backup_writes_few_large_objects_and_they_are_read_in_few_parts() {
             fs::write(top.join(n.to_string()), support::noise(n, 16 << 20)).unwrap();
         }
     });
-    expect("first", &world.back_up(), 28);
-    expect("restore", &world.restore(&world.cache, ""), 90);
+    expect("first", &world.back_up(), 29);
+    expect("restore", &world.restore(&world.cache, ""), 91);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::All, &Arc::new(Progress::new())).unwrap());
-    expect("check of all data", &world.asked(&world.cache, look), 105);
+    expect("check of all data", &world.asked(&world.cache, look), 106);
 }
