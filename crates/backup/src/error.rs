@@ -93,6 +93,31 @@ pub enum Error {
     /// No key slot fits.
     #[error("{0}")]
     Slot(String),
+    /// Somebody wants to keep it.
+    #[error("snapshot {snapshot} is {how}")]
+    Pinned {
+        /// The beginning of its id.
+        snapshot: String,
+        /// `pinned`, or until when it is held.
+        how: String,
+    },
+    /// It was forgotten.
+    #[error("snapshot {0} is in the trash")]
+    InTrash(String),
+    /// It was not forgotten.
+    #[error("snapshot {0} is not in the trash")]
+    NotInTrash(String),
+    /// It was forgotten too long ago.
+    #[error("snapshot {snapshot} could be brought back until {until}; since then it may be deleted")]
+    TooLate {
+        /// The beginning of its id.
+        snapshot: String,
+        /// When that ended, by the store's clock.
+        until: String,
+    },
+    /// A setting of the vault cannot be so.
+    #[error("{0}")]
+    Setting(String),
     /// The source of a backup cannot be used.
     #[error("{0}")]
     Source(String),
@@ -170,6 +195,17 @@ impl Error {
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot's id",
             Self::NoSuchPath { .. } => "see `strongroom ls` for what is in it",
             Self::Slot(_) => "see `strongroom key list`",
+            Self::Pinned { snapshot, .. } => {
+                return Some(format!("take the pin away first: `strongroom unpin {snapshot}`"));
+            }
+            Self::InTrash(snapshot) => {
+                return Some(format!("bring it back first: `strongroom undelete {snapshot}`"));
+            }
+            Self::NotInTrash(_) => "see `strongroom snapshots --trash` for what can be brought back",
+            Self::TooLate { .. } => {
+                "restore from it at once if it is still there, or look for it in a copy of the vault"
+            }
+            Self::Setting(_) => "see `strongroom settings --help`",
             Self::Interrupted => "run the same command again: what was finished is kept",
             Self::Restless => {
                 "run the same command again while the machine stays awake: what was stored is used"

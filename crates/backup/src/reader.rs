@@ -210,7 +210,7 @@ impl Reader {
             Err(error) => return Err(error),
         };
         // It may have been moved since this reader began.
-        let holders = self.vault.wait(Holders::read(self.vault.store().as_ref(), self.vault.id()))?;
+        let holders = self.vault.wait(Holders::moved(self.vault.store().as_ref(), self.vault.id()))?;
         for object in holders.elsewhere(pack).into_iter().filter(|object| *object != named) {
             if let Ok((trailer, _)) = self.trailer(object) {
                 return Ok((object, trailer));

@@ -239,7 +239,8 @@ fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
 
 /// Snapshots whose envelope is whole and whose sealed body is not.
 fn snapshot_bodies(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<SnapshotList, Error> {
-    let list = SnapshotList::load(vault)?;
+    // What is in the trash can be brought back, so it must be whole as well.
+    let list = SnapshotList::load(vault)?.with_trash();
     for (object, damage) in &list.damaged {
         if ledger.findings.iter().any(|finding| finding.object == *object) {
             continue;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::Options;
-use super::view::{PackObject, View};
+use super::view::{Authority, PackObject, View};
 use crate::condemned::What;
 use crate::name::{ObjectHash, PackId};
 use crate::pack::PackKind;
@@ -38,7 +38,11 @@ pub struct Plan {
 }
 
 /// Makes the plan.
-pub fn plan(view: &View, options: &Options) -> Plan {
+///
+/// Whoever may add to a vault may claim that its own object holds somebody's pack. So only an object that a signed
+/// snapshot or a relocation names counts as one that could be kept for a pack, and not one of `false_copies`. What
+/// merely says so of itself counts when there is no other: then nothing is deleted because of it.
+pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, ObjectHash)>) -> Plan {
     let condemned = view.row.of(What::Pack);
     let mut plan = Plan::default();
     let mut places: HashMap<PackId, Vec<ObjectHash>> = HashMap::new();
@@ -48,7 +52,12 @@ pub fn plan(view: &View, options: &Options) -> Plan {
         }
     }
     for (pack, needed) in &view.live {
-        let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
+        let all = places.get(pack).map_or(&[][..], Vec::as_slice);
+        let is_named = |object: &&ObjectHash| {
+            view.authority(*pack, **object) > Authority::Itself && !false_copies.contains(&(*pack, **object))
+        };
+        let named: Vec<ObjectHash> = all.iter().filter(is_named).copied().collect();
+        let objects = if named.is_empty() { all } else { &named };
         let holding = |object: &ObjectHash| {
             view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == *pack))
         };

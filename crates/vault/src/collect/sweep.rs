@@ -31,7 +31,7 @@ impl Collector<'_> {
             if watch.is_cancelled() {
                 break;
             }
-            let (back, rest): (Vec<_>, Vec<_>) =
+            let (back, mut rest): (Vec<_>, Vec<_>) =
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             if !back.is_empty() {
                 // First the record without it, then the old one goes: at no time is anything of the rest uncondemned.
@@ -60,6 +60,17 @@ impl Collector<'_> {
                 What::Snapshot | What::Fragment | What::Relocation => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            let refuted = self.refute(view, plan, &going, report).await?;
+            if !refuted.is_empty() {
+                // What was to replace them is not what it says: they are the truth.
+                rest.retain(|object| !refuted.contains(object));
+                if !rest.is_empty() {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                self.store.delete(&condemnation.name).await?;
+                report.taken_back += refuted.len() as u64;
+                continue;
+            }
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
             self.delete(view, &going, report).await?;

@@ -382,3 +382,64 @@ async fn a_lost_relocation_is_made_anew() {
     toy.clean().await;
     assert!(toy.is_whole(part).await);
 }
+
+/// What somebody who may only add can do: an object that says it holds another one's segments, and a fragment.
+async fn forge(toy: &mut Toy, pack: PackId, segments: &[u32]) -> ObjectHash {
+    let id = PackId::new(toy.random());
+    let mut forged = PackAssembler::new(PackKind::Data, VAULT, id);
+    let (envelope, directory) = (Bytes::from_static(b"envelope"), Bytes::from_static(b"directory"));
+    forged.begin_origin(crate::pack::Origin { pack, epoch: 0, envelope, directory });
+    for number in segments {
+        let junk = Bytes::from(vec![0x66; SEGMENT / 10]);
+        forged.push_moved(*number, *blake3::hash(&junk).as_bytes(), junk);
+    }
+    let finished = forged.finish_moved();
+    let record = PackRecord::from(&finished);
+    toy.store.put(&finished.hash.pack_name(), finished.parts).await.unwrap();
+    let fragment = fragment::encode(VAULT, &[record]);
+    toy.store.put(&ObjectHash::of(&fragment).index_name(), vec![fragment]).await.unwrap();
+    finished.hash
+}
+
+#[tokio::test]
+async fn a_forged_copy_replaces_nothing() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    let part = toy.commit(&[(a, &[3, 4])]).await;
+    let forged = forge(&mut toy, a.0, &[3, 4]).await;
+    for _ in 0..3 {
+        toy.clean().await;
+        assert!(toy.is_whole(part).await);
+    }
+    assert!(!toy.packs().await.contains(&forged), "nobody needs it");
+    let holders = Holders::moved(toy.store.as_ref(), VAULT).await.unwrap();
+    assert!(holders.named_for(a.0).all(|object| object != forged));
+}
+
+#[tokio::test]
+async fn a_copy_is_proved_before_the_original_goes() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    let part = toy.commit(&[(a, &[3, 4])]).await;
+    // Somebody got a false relocation in.
+    let forged = forge(&mut toy, a.0, &[3, 4]).await;
+    let moved = Moved { pack: a.0, object: forged, segments: [3, 4].into_iter().collect() };
+    let record = relocation::encode(VAULT, toy.random(), &[moved]);
+    records::write(toy.store.as_ref(), name::RELOCATIONS, record).await.unwrap();
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let report = toy.clean().await;
+        told.extend(report.not_understood);
+        let bytes = toy.store.get(&part.snapshot_name(), 1 << 20).await.unwrap();
+        let need = &snapshot::decode(&bytes, part, VAULT).unwrap().envelope.needs[0];
+        let holders = Holders::read(toy.store.as_ref(), VAULT).await.unwrap();
+        let object = holders.find(a.0, need.object, &need.segments).unwrap();
+        if object == forged {
+            // Until it is proved wrong; the truth is there still.
+            assert!(toy.packs().await.contains(&a.1));
+        }
+    }
+    assert!(told.iter().any(|(name, _)| *name == forged.pack_name()), "{told:?}");
+    assert!(!toy.packs().await.contains(&forged));
+    assert!(toy.is_whole(part).await);
+}

@@ -34,6 +34,17 @@ pub enum Standing {
     Unreadable,
 }
 
+/// Who says that an object holds a pack, the least trustworthy first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Authority {
+    /// Nobody but the object itself, or an index fragment: whoever may add to the vault can say so.
+    Itself,
+    /// A relocation.
+    Custodian,
+    /// A living snapshot, signed by the owner.
+    Owner,
+}
+
 /// A segment's pack in an object.
 #[derive(Debug, Clone)]
 pub struct OriginSeen {
@@ -90,6 +101,8 @@ pub struct View {
     pub snapshots: HashMap<SnapshotId, Standing>,
     /// Which segments living snapshots need.
     pub live: HashMap<PackId, SegmentSet>,
+    /// The objects that living snapshots name for each pack: signed by the owner.
+    pub named: HashMap<PackId, Vec<ObjectHash>>,
     /// Packs that expired snapshots needed.
     pub expired_needs: HashSet<PackId>,
     /// Where packs went.
@@ -123,6 +136,7 @@ impl View {
             trash,
             snapshots: HashMap::new(),
             live: HashMap::new(),
+            named: HashMap::new(),
             expired_needs: HashSet::new(),
             moved: Holders::default(),
             objects: HashMap::new(),
@@ -131,7 +145,7 @@ impl View {
         };
         view.read_snapshots(store, vault, delay).await?;
         watch.stage("reading the index");
-        view.moved = Holders::moved(store.as_ref(), vault).await?;
+        view.moved = Holders::beside(store.as_ref(), vault, &view.row).await?;
         let mut known = HashMap::new();
         view.read_fragments(store, vault, &mut known).await?;
         view.read_packs(store, vault, known).await?;
@@ -169,6 +183,10 @@ impl View {
                 (Ok(snapshot), false) => {
                     for need in &snapshot.envelope.needs {
                         self.live.entry(need.pack).or_default().union(&need.segments);
+                        let named = self.named.entry(need.pack).or_default();
+                        if !named.contains(&need.object) {
+                            named.push(need.object);
+                        }
                     }
                     Standing::Live
                 }
@@ -294,6 +312,17 @@ impl View {
             }
         }
         PackObject { size, modified, kind: trailer.kind, origins, indexed }
+    }
+
+    /// Who says that `object` holds `pack`.
+    pub fn authority(&self, pack: PackId, object: ObjectHash) -> Authority {
+        if self.named.get(&pack).is_some_and(|named| named.contains(&object)) {
+            Authority::Owner
+        } else if self.moved.named_for(pack).any(|place| place == object) {
+            Authority::Custodian
+        } else {
+            Authority::Itself
+        }
     }
 
     /// Whether some snapshot cannot be read: then nobody knows what is needed.
