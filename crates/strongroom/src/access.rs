@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
 use store::{Limited, Location, Patience, Rates, Retrying, Store};
@@ -176,13 +177,15 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
-/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code.
+/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. Without a delay, what is
+/// forgotten can be brought back for the usual time.
 pub fn create_vault(
     global: &Global,
     output: &Output,
     place: &Place,
     credential: Credential,
     label: &str,
+    delete_delay: Option<Duration>,
 ) -> Result<Arc<Vault>, Failure> {
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
@@ -190,7 +193,7 @@ pub fn create_vault(
     let store = patient(place.location.create().map_err(backup::Error::from)?);
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
-    let vault = Vault::create(store, &slots, &cache)?;
+    let vault = Vault::create_with(store, &slots, &cache, delete_delay)?;
     output.new_vault(&vault, &place.shown(), &recovery);
     Ok(vault)
 }

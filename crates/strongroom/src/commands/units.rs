@@ -1,5 +1,7 @@
 //! Amounts as people type them.
 
+use std::time::Duration;
+
 /// Bytes with an optional unit: K, M, G, T (binary, with or without iB).
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -20,6 +22,37 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     } else {
         Err("the size is out of range".into())
     }
+}
+
+/// Units of time in seconds. A year has 365 days; months have no length.
+const TIMES: [(&str, u64); 6] =
+    [("y", 365 * 86_400), ("w", 7 * 86_400), ("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+
+/// Whole numbers with units, such as `36h` or `1w3d`; 0 needs none.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration; use y, w, d, h, min and s, such as 36h or 1w3d");
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut seconds = 0u64;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let (_, length) = TIMES.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*length));
+        seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if text.trim().is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+/// A duration in words, in the largest unit that gives a whole number.
+pub fn shown_duration(duration: Duration) -> String {
+    const NAMES: [(&str, u64); 4] = [("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
+    let seconds = duration.as_secs();
+    let unit = NAMES.iter().find(|(_, length)| seconds > 0 && seconds.is_multiple_of(*length));
+    unit.map_or_else(|| "none".to_owned(), |(name, length)| crate::output::count(seconds / length, name))
 }
 
 /// How many threads: at least one.
@@ -52,6 +85,29 @@ mod tests {
         assert_eq!(parse_size("2 GiB"), Ok(2 << 30));
         for wrong in ["lots", "5 parsecs", "0", "", "-1", "1e3", "99999999999T"] {
             assert!(parse_size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them_and_shown() {
+        for (text, seconds, shown) in [
+            ("0", 0, "none"),
+            ("0d", 0, "none"),
+            ("90s", 90, "90 seconds"),
+            ("36h", 129_600, "36 hours"),
+            ("1w3d", 864_000, "10 days"),
+            ("1d 12h", 129_600, "36 hours"),
+            ("5min", 300, "5 minutes"),
+            ("1y", 31_536_000, "365 days"),
+        ] {
+            let duration = parse_duration(text);
+            assert_eq!(duration, Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(shown_duration(duration.unwrap()), shown, "{text}");
+        }
+        for wrong in
+            ["", " ", "7", "d", "7x", "1m", "-1d", "1.5d", "99999999999999999999d", "9999999999999999y"]
+        {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?}");
         }
     }
 

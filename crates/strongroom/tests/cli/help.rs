@@ -2,7 +2,7 @@
 
 use crate::world::{Outcome, World};
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 19] = [
     "init",
     "backup",
     "snapshots",
@@ -12,6 +12,11 @@ const VERBS: [&str; 14] = [
     "restore",
     "dump",
     "mount",
+    "forget",
+    "undelete",
+    "pin",
+    "unpin",
+    "settings",
     "check",
     "stats",
     "key",
