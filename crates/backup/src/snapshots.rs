@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
+use store::{Cached, Part};
 use vault::error::Damage;
 use vault::name;
 use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
@@ -86,7 +87,12 @@ impl SnapshotList {
                     },
                     Err(_) => return Err(Error::Interrupted),
                 };
-                match open(vault, &object.name, &bytes, &mut opener) {
+                let opened = open(vault, &object.name, &bytes, &mut opener);
+                let opened = match vault.cached().filter(|_| opened.is_err()) {
+                    Some(cached) => again(vault, cached, &object.name, &mut opener)?,
+                    None => opened,
+                };
+                match opened {
                     Ok(snapshot) => list.snapshots.push(Arc::new(snapshot)),
                     Err(damage) => list.damaged.push((object.name.clone(), damage)),
                 }
@@ -140,6 +146,26 @@ pub(crate) fn open(
     }
     let body = open_body(vault, &object, opener)?;
     Ok(Snapshot { id, envelope: object.envelope, body, size: bytes.len() as u64 })
+}
+
+/// A second look at a snapshot that is damaged: its bytes may have been damaged on their way, and what this machine keeps
+/// may have come that way.
+fn again(
+    vault: &Arc<Vault>,
+    cached: &Cached,
+    name: &str,
+    opener: &mut Opener,
+) -> Result<Result<Snapshot, Damage>, Error> {
+    vault.wait(cached.forget(name, &Part::Whole));
+    let opened = match vault.wait(vault.reading().get(name, SNAPSHOT_MAX)) {
+        Ok(bytes) => open(vault, name, &bytes, opener),
+        Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing),
+        Err(error) => return Err(error.into()),
+    };
+    if opened.is_err() {
+        vault.wait(cached.forget(name, &Part::Whole));
+    }
+    Ok(opened)
 }
 
 fn open_body(vault: &Vault, object: &SnapshotObject, opener: &mut Opener) -> Result<Body, Damage> {
