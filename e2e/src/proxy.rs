@@ -191,7 +191,7 @@ fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io::Resul
             let length = if let Act::CutUpload(cut) = act { cut.min(request.length) } else { request.length };
             let corrupted = if let Act::CorruptUpload(place) = act { Some(place) } else { None };
             let copied = pass(&client, &upstream, length, corrupted, pace(&act), &|sent| {
-                note(&|seen| seen.sent = sent)
+                note(&|seen| seen.sent = sent);
             });
             if matches!(act, Act::CutUpload(_)) || copied.is_err() {
                 // A client that hangs up hangs up on the server, too.

@@ -114,15 +114,15 @@ impl Worker {
 
     fn segment(&mut self, segment: SegmentWork, sealed: &[u8]) {
         if let Some((segment, error)) = self.open(segment, sealed) {
-            self.look_again(segment, error);
+            self.look_again(segment, &error);
         }
     }
 
     /// Bytes that came from far away may have been damaged on their way.
-    fn look_again(&mut self, segment: SegmentWork, error: Error) {
+    fn look_again(&mut self, segment: SegmentWork, error: &Error) {
         let store = self.session.vault.store().clone();
         if !store.is_remote() {
-            return segment.lost(&error);
+            return segment.lost(error);
         }
         let name = segment.pack.object.pack_name();
         // Perhaps it is the table of the pack that is wrong: the next run is to read that anew.
