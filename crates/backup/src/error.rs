@@ -236,7 +236,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// stays an error.
 pub(crate) fn survivable(error: Error) -> Result<Error, Error> {
     match &error {
-        Error::Store(cause) if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable) => {
+        Error::Store(cause)
+            if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock) =>
+        {
             Err(error)
         }
         Error::Store(_) | Error::Vault(_) | Error::Content { .. } => Ok(error),

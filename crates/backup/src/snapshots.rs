@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
-use store::ObjectInfo;
+use store::{Cached, ObjectInfo, Part};
 use vault::error::Damage;
 use vault::name;
 use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
@@ -103,6 +103,10 @@ impl SnapshotList {
                         _ => return Err(error.into()),
                     },
                     Err(_) => return Err(Error::Interrupted),
+                };
+                let snapshot = match vault.cached().filter(|_| snapshot.is_err()) {
+                    Some(cached) => again(vault, cached, object, &mut opener)?,
+                    None => snapshot,
                 };
                 list.add(object.name.clone(), snapshot.map(Arc::new), &trash);
             }
@@ -214,6 +218,27 @@ fn open(vault: &Vault, object: &ObjectInfo, bytes: &Bytes, opener: &mut Opener) 
     }
     let body = open_body(vault, &object, opener)?;
     Ok(Snapshot { id, envelope: object.envelope, body, size: bytes.len() as u64, received })
+}
+
+/// A second look at a snapshot that is damaged: its bytes may have been damaged on their way, and what this machine keeps
+/// may have come that way.
+fn again(
+    vault: &Arc<Vault>,
+    cached: &Cached,
+    object: &ObjectInfo,
+    opener: &mut Opener,
+) -> Result<Result<Snapshot, Damage>, Error> {
+    let name = &object.name;
+    vault.wait(cached.forget(name, &Part::Whole));
+    let opened = match vault.wait(vault.reading().get(name, SNAPSHOT_MAX)) {
+        Ok(bytes) => open(vault, object, &bytes, opener),
+        Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing),
+        Err(error) => return Err(error.into()),
+    };
+    if opened.is_err() {
+        vault.wait(cached.forget(name, &Part::Whole));
+    }
+    Ok(opened)
 }
 
 fn open_body(vault: &Vault, object: &SnapshotObject, opener: &mut Opener) -> Result<Body, Damage> {

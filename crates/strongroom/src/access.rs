@@ -1,11 +1,13 @@
 //! Getting at a vault: where it is, its store, and opening it.
 
+use std::cell::Cell;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
-use store::{Limited, Location, Patience, Rates, Retrying, Store};
+use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -33,9 +35,16 @@ impl Limits {
     }
 }
 
-/// What is far away may fail for a while: then it is asked again.
-fn patient(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    if store.is_remote() { Arc::new(Retrying::new(store, Patience::default())) } else { store }
+/// Tells once that a store is waited for: whoever mistyped its address should not wonder for a quarter of an hour.
+fn note_waiting(patience: Patience) -> impl Fn(&StoreError) {
+    let told = Cell::new(false);
+    move |error| {
+        if !told.replace(true) {
+            let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let limit = output::duration(patience.deadline);
+            output::note(&format!("note: {error}{cause}; trying again for up to {limit}"));
+        }
+    }
 }
 
 /// Where a vault is or will be.
@@ -95,17 +104,23 @@ impl Place {
 
     /// Opens the store; no vault there when there is nothing.
     pub fn open_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
-        let store = self.location.open().map_err(|error| match error.kind {
+        let store = self.open_patiently()?.map_err(|error| match error.kind {
             store::Kind::NotFound | store::Kind::Gone => self.no_vault(),
             _ => backup::Error::from(error).into(),
         })?;
-        Ok(limits.around(patient(store)))
+        Ok(limits.around(store))
+    }
+
+    /// Opens the store, waiting for one that does not answer, and says so.
+    fn open_patiently(&self) -> Result<Result<Arc<dyn Store>, StoreError>, Failure> {
+        let patience = settings::patience()?;
+        Ok(self.location.open_patiently(patience, &note_waiting(patience)))
     }
 
     /// Whether there is a vault.
     pub fn has_vault(&self) -> Result<bool, Failure> {
-        match self.location.open() {
-            Ok(store) => Ok(Vault::exists(&patient(store))?),
+        match self.open_patiently()? {
+            Ok(store) => Ok(Vault::exists(&store)?),
             Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => Ok(false),
             Err(error) => Err(backup::Error::from(error).into()),
         }
@@ -113,8 +128,8 @@ impl Place {
 
     /// An object that is in the way of a new vault, if the store is there.
     pub fn in_the_way(&self) -> Result<Option<String>, Failure> {
-        match self.location.open() {
-            Ok(store) => Ok(Vault::in_the_way(&patient(store))?),
+        match self.open_patiently()? {
+            Ok(store) => Ok(Vault::in_the_way(&store)?),
             Err(error) if error.kind == store::Kind::NotFound => Ok(None),
             Err(error) => Err(backup::Error::from(error).into()),
         }
@@ -190,7 +205,9 @@ pub fn create_vault(
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
-    let store = patient(place.location.create().map_err(backup::Error::from)?);
+    let patience = settings::patience()?;
+    let made = place.location.create_patiently(patience, &note_waiting(patience));
+    let store = made.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
     let vault = Vault::create_with(store, &slots, &cache, delete_delay)?;

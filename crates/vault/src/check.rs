@@ -407,6 +407,7 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::InvalidName
         | Kind::UnknownLocation
         | Kind::Unavailable
+        | Kind::Clock
         | Kind::Gone => false,
     };
     if !of_the_object || error.object.is_empty() {

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod cleanup;
 mod command_output;
 pub mod diff;
 pub mod dump;

@@ -63,6 +63,13 @@ pub fn parse_threads(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A share of 0 or more, with or without a percent sign.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a percentage"))?;
+    if (0.0..=1000.0).contains(&value) { Ok(value) } else { Err("it must be from 0 to 1000".into()) }
+}
+
 /// A share: more than 0 and at most 100, with or without a percent sign.
 pub fn parse_percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
@@ -118,6 +125,8 @@ mod tests {
         for wrong in ["0", "101", "NaN", "", "%"] {
             assert!(parse_percent(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!((parse_share("0"), parse_share("12.5 %")), (Ok(0.0), Ok(12.5)));
+        assert!(parse_share("-1").is_err() && parse_share("NaN").is_err());
         assert_eq!(parse_threads("8"), Ok(8));
         assert!(parse_threads("0").is_err() && parse_threads("many").is_err());
     }
