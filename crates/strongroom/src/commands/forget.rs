@@ -25,6 +25,9 @@ pub struct Forget {
     /// Forget these, instead of going by rules
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     rules: Rules,
     /// What makes a group of snapshots that are judged together
@@ -33,9 +36,6 @@ pub struct Forget {
         help_heading = "Rules"
     )]
     group_by: Vec<By>,
-    /// Say what would happen, and change nothing
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
     narrow: Narrow,
 }
