@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vault::damage::{self, DamagedPack};
+use vault::relocation::Holders;
 use vault::retention::{self, Candidate, Group, Policy, Verdict};
 use vault::snapshot::Envelope;
 use vault::wire::Write;
@@ -101,6 +102,7 @@ pub fn judge(
 struct Health {
     stored: HashSet<ObjectHash>,
     damaged: HashSet<DamagedPack>,
+    holders: Holders,
 }
 
 impl Health {
@@ -108,14 +110,16 @@ impl Health {
         let objects = vault.wait(vault.store().list(name::PACKS))?;
         let stored = objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
         let damaged = vault.wait(damage::read_all(vault.store().as_ref(), vault.id()))?;
-        Ok(Self { stored, damaged: damaged.into_iter().collect() })
+        let holders = vault.wait(Holders::read(vault.store().as_ref(), vault.id()))?;
+        Ok(Self { stored, damaged: damaged.into_iter().collect(), holders })
     }
 
     /// Whether all packs that a snapshot needs are there, and none was found damaged.
     fn has_all(&self, envelope: &Envelope) -> bool {
         envelope.needs.iter().all(|need| {
-            let pack = DamagedPack { pack: need.pack, object: need.object };
-            self.stored.contains(&need.object) && !self.damaged.contains(&pack)
+            let object = self.holders.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
+            let pack = DamagedPack { pack: need.pack, object };
+            self.stored.contains(&object) && !self.damaged.contains(&pack)
         })
     }
 }

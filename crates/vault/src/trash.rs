@@ -221,7 +221,7 @@ mod tests {
             written: 1_700_000_000,
             reason: "named".to_owned(),
         };
-        let bytes = mark.encode(VaultId::new([0x11; 16]));
+        let bytes = encode(VaultId::new([0x11; 16]), &[mark]);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut document = include_str!("../../../docs/format.md").to_owned();
         document.retain(|letter| !letter.is_whitespace());

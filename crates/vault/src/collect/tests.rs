@@ -443,3 +443,22 @@ async fn a_copy_is_proved_before_the_original_goes() {
     assert!(!toy.packs().await.contains(&forged));
     assert!(toy.is_whole(part).await);
 }
+
+#[tokio::test]
+async fn a_pinned_snapshot_stays_whatever_was_forgotten() {
+    let mut toy = Toy::new();
+    let pack = toy.pack(1).await;
+    let snapshot = toy.commit(&[(pack, &[0])]).await;
+    let until = crate::pins::Until::Unpinned;
+    let pin = crate::pins::Pin { nonce: [1; 16], snapshot, until, written: 0 };
+    let name = crate::pins::pin(toy.store.as_ref(), VAULT, &pin).await.unwrap();
+    toy.forget(snapshot).await;
+    assert_eq!(toy.clean().await.packs_condemned, 0);
+    let whole = toy.store.get(&name, 1000).await.unwrap();
+    toy.store.replace(&name, vec![Bytes::from_static(b"?")]).await.unwrap();
+    let report = toy.clean().await;
+    assert_eq!((report.packs_condemned, report.not_understood.len()), (0, 1), "a pin may be anybody's");
+    toy.store.replace(&name, vec![whole]).await.unwrap();
+    toy.store.delete(&name).await.unwrap();
+    assert_eq!(toy.clean().await.snapshots_deleted, 1);
+}

@@ -15,6 +15,7 @@ use crate::fragment::{self, FRAGMENT_MAX};
 use crate::lease::{self, Seen};
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::pack::{PackKind, Trailer, read_trailer};
+use crate::pins::Pins;
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
 use crate::snapshot::{self, SNAPSHOT_MAX};
@@ -129,6 +130,7 @@ impl View {
         let leases = lease::read_all(store.as_ref(), vault).await?;
         let row = Row::read(store.as_ref(), vault).await?;
         let trash = Trash::read(store.as_ref(), vault).await?;
+        let pins = Pins::read(store.as_ref(), vault).await?;
         let mut view = Self {
             now,
             leases,
@@ -143,7 +145,9 @@ impl View {
             fragments: Vec::new(),
             not_understood: Vec::new(),
         };
-        view.read_snapshots(store, vault, delay).await?;
+        let unreadable = pins.unreadable().iter();
+        view.not_understood.extend(unreadable.map(|(name, damage)| (name.clone(), damage.to_string())));
+        view.read_snapshots(store, vault, delay, &pins).await?;
         watch.stage("reading the index");
         view.moved = Holders::beside(store.as_ref(), vault, &view.row).await?;
         let mut known = HashMap::new();
@@ -157,6 +161,7 @@ impl View {
         store: &Arc<dyn Store>,
         vault: VaultId,
         delay: Duration,
+        pins: &Pins,
     ) -> Result<(), VaultError> {
         let objects = store.list(name::SNAPSHOTS).await?;
         let fetches = objects.into_iter().map(|object| async {
@@ -170,7 +175,10 @@ impl View {
                 continue;
             };
             let forgotten = self.trash.get(id);
-            let expired = forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
+            // A pin that cannot be read may be anybody's.
+            let is_pinned = pins.until(id, self.now).is_some() || !pins.unreadable().is_empty();
+            let expired =
+                !is_pinned && forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
             let decoded = match outcome {
                 Ok(bytes) => snapshot::decode(&bytes, id, vault),
                 Err(error) => match error.kind {
