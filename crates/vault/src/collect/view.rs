@@ -90,6 +90,8 @@ pub struct View {
     pub snapshots: HashMap<SnapshotId, Standing>,
     /// Which segments living snapshots need.
     pub live: HashMap<PackId, SegmentSet>,
+    /// The objects that living snapshots name for each pack.
+    pub named: HashMap<PackId, Vec<ObjectHash>>,
     /// Packs that expired snapshots needed.
     pub expired_needs: HashSet<PackId>,
     /// Where packs went.
@@ -123,6 +125,7 @@ impl View {
             trash,
             snapshots: HashMap::new(),
             live: HashMap::new(),
+            named: HashMap::new(),
             expired_needs: HashSet::new(),
             moved: Holders::default(),
             objects: HashMap::new(),
@@ -169,6 +172,10 @@ impl View {
                 (Ok(snapshot), false) => {
                     for need in &snapshot.envelope.needs {
                         self.live.entry(need.pack).or_default().union(&need.segments);
+                        let named = self.named.entry(need.pack).or_default();
+                        if !named.contains(&need.object) {
+                            named.push(need.object);
+                        }
                     }
                     Standing::Live
                 }
