@@ -6,6 +6,7 @@ use content::ContentError;
 use store::StoreError;
 use vault::VaultError;
 use vault::collect::CleanupError;
+use vault::copy::CopyError;
 use vault::error::Damage;
 
 /// What an error means for whoever called.
@@ -124,6 +125,9 @@ pub enum Error {
     /// A cleanup could not be done.
     #[error(transparent)]
     Cleanup(CleanupError),
+    /// A copy could not be made.
+    #[error(transparent)]
+    Copy(CopyError),
     /// The machine slept during the backup.
     #[error(
         "this machine slept during the backup for longer than its lease, and what it relied on was collected meanwhile"
@@ -139,6 +143,15 @@ impl From<CleanupError> for Error {
         match error {
             CleanupError::Vault(error) => Self::Vault(error),
             other => Self::Cleanup(other),
+        }
+    }
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Vault(error) => Self::Vault(error),
+            other => Self::Copy(other),
         }
     }
 }
@@ -160,6 +173,7 @@ impl Error {
             Self::Vault(VaultError::NoVault { .. }) => Category::NoVault,
             Self::WrongKey { .. } => Category::WrongKey,
             Self::Vault(VaultError::Damaged { .. }) | Self::DamagedSlots { .. } => Category::Damaged,
+            Self::Copy(CopyError::Unreadable { .. }) => Category::Damaged,
             Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
             Self::Interrupted => Category::Interrupted,
             _ => Category::Failed,
@@ -213,6 +227,15 @@ impl Error {
             Self::Cleanup(CleanupError::Busy { .. }) => {
                 "wait for it; one that was killed is over when its lease ends"
             }
+            Self::Copy(CopyError::Unreadable { .. }) => {
+                "run `strongroom repair --from` with the other vault: it puts back what is small and whole there"
+            }
+            Self::Copy(CopyError::ForeignVault { .. }) => {
+                "copy to an empty place, or to one that holds a copy of this vault"
+            }
+            Self::Copy(CopyError::NotEmpty { .. }) => "copy to an empty folder, or to a new one in it",
+            Self::Copy(CopyError::NoSnapshot(_)) => "see `strongroom snapshots` for what there is",
+            Self::Copy(_) => "run the same command again while the machine stays awake: what arrived is kept",
             Self::Cleanup(_) => "run the same command again: what was done is kept",
             Self::File { .. } | Self::Source(_) => return None,
         };

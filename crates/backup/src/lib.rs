@@ -6,6 +6,7 @@
 
 mod check;
 mod cleanup;
+mod copy;
 mod diff;
 mod dump;
 mod error;
@@ -33,6 +34,7 @@ pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;
 pub use content::segment::Compression;
 pub use content::slot::{Credential, PassphraseCost, SlotKind};
+pub use copy::{CopyRequest, copy, find_by_id};
 pub use diff::{Change, ChangeKind, DiffSummary, Part, diff};
 pub use dump::{DumpReport, dump_file, dump_tar};
 pub use error::{Category, Error};
@@ -52,6 +54,7 @@ pub use stats::{Amount, StoredBytes, VaultStats, stats};
 pub use tenure::ReadingTenure;
 pub use tree_walk::{TreeStep, TreeWalk, clean_path};
 pub use vault::collect::{Report as CleanupReport, Waiting};
+pub use vault::copy::Report as CopyReport;
 pub use vault::pins::{Pins, Until};
 pub use vault::retention::{Dropped, Policy, Reason, Verdict};
 pub use vault::settings::Delays;

@@ -236,6 +236,11 @@ impl Lease {
         self.renewed
     }
 
+    /// When the store received it first, as far as that was asked for.
+    pub fn begun(&self) -> Option<SystemTime> {
+        self.written.begun
+    }
+
     /// When it runs out unless it is renewed.
     pub fn ends(&self) -> SystemTime {
         self.renewed + self.written.duration

@@ -15,7 +15,7 @@ use store::{Store, StoreError};
 use crate::error::Damage;
 use crate::header::{self, ObjectKind};
 use crate::name::{ObjectHash, PackId, VaultId};
-use crate::segments::SEGMENTS_MAX;
+use crate::segments::{SEGMENTS_MAX, SegmentSet};
 use crate::wire::{Malformed, Reader, Write};
 
 /// Where the first segment starts.
@@ -198,6 +198,19 @@ impl Trailer {
     /// The origin with this identity.
     pub fn origin(&self, pack: PackId) -> Option<&Origin> {
         self.origins.iter().find(|origin| origin.pack == pack)
+    }
+
+    /// The rows of the segments of a pack that are in this object, in the order of their bytes.
+    pub fn rows_of(&self, pack: PackId) -> Vec<SegmentRow> {
+        let is_of = |row: &&SegmentRow| {
+            self.origins.get(row.origin as usize).is_some_and(|origin| origin.pack == pack)
+        };
+        self.rows.iter().filter(is_of).copied().collect()
+    }
+
+    /// The segments of a pack that are in this object.
+    pub fn segments_of(&self, pack: PackId) -> SegmentSet {
+        self.rows_of(pack).iter().map(|row| row.number).collect()
     }
 
     /// The size in bytes of the whole object that ends with this trailer of `trailer_length` bytes.
@@ -398,7 +411,8 @@ pub fn verify_whole(bytes: &Bytes, hash: ObjectHash, vault: VaultId) -> Result<T
     }
 }
 
-fn read_structure(bytes: &Bytes, vault: VaultId) -> Result<Trailer, Damage> {
+/// Reads the header and the table of a whole pack in memory, and sees that they fit; segments are not looked at.
+pub(crate) fn read_structure(bytes: &Bytes, vault: VaultId) -> Result<Trailer, Damage> {
     let mut reader = Reader::new(bytes);
     ObjectKind::Pack.expect(&mut reader)?;
     let pack = PackId::read(&mut reader, "pack id")?;

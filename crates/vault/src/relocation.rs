@@ -162,6 +162,11 @@ impl Holders {
         self.moved.get(&pack).map_or(&[], Vec::as_slice)
     }
 
+    /// Where segments of a pack went, and which of them.
+    pub fn moved_to(&self, pack: PackId) -> impl Iterator<Item = (ObjectHash, &SegmentSet)> {
+        self.places(pack).iter().map(|(object, segments)| (*object, segments))
+    }
+
     /// The object in which to look for segments of `pack`, as far as `holds` says that a set of segments is enough:
     /// `named` (what the snapshot or the index says) as long as it is not condemned, else one they were moved to.
     fn choose(
@@ -188,6 +193,27 @@ impl Holders {
     /// index says. `None` when there is none.
     pub fn find(&self, pack: PackId, named: ObjectHash, segments: &SegmentSet) -> Option<ObjectHash> {
         self.choose(pack, named, |there| there.contains_all(segments))
+    }
+
+    /// As [`Self::find`], among the objects that are there: a copy of a vault, or one whose old condemnations were
+    /// forgotten, lacks objects that its snapshots name.
+    pub fn find_among(
+        &self,
+        pack: PackId,
+        named: ObjectHash,
+        segments: &SegmentSet,
+        is_there: impl Fn(ObjectHash) -> bool,
+    ) -> Option<ObjectHash> {
+        let first = self.find(pack, named, segments);
+        if first.is_some_and(&is_there) {
+            return first;
+        }
+        let lasts = |(object, there): &&(ObjectHash, SegmentSet)| {
+            !self.is_condemned(*object) && is_there(*object) && there.contains_all(segments)
+        };
+        let best =
+            self.places(pack).iter().filter(lasts).max_by_key(|(object, there)| (there.len(), *object));
+        best.map(|(object, _)| *object)
     }
 
     /// Whether a new snapshot may rely on this segment of `pack`; `named` is what the snapshot or the index says.
@@ -265,6 +291,20 @@ mod tests {
         holders.condemn(&condemned(&[2]));
         assert_eq!(holders.find(pack(1), hash(1), &set(&[3])), None);
         assert_eq!(holders.elsewhere(pack(1)), [hash(2)], "a reader tries what it can get");
+    }
+
+    #[test]
+    fn what_is_named_and_not_there_is_found_where_it_went() {
+        let mut holders = Holders::default();
+        holders.add(Moved { pack: pack(1), object: hash(2), segments: set(&[3, 4]) });
+        let find = |there: &[u8], segments: &[u32]| {
+            let is_there = |object| there.iter().any(|n| hash(*n) == object);
+            holders.find_among(pack(1), hash(1), &set(segments), is_there)
+        };
+        assert_eq!(find(&[1, 2], &[3]), Some(hash(1)));
+        assert_eq!(find(&[2], &[3]), Some(hash(2)));
+        assert_eq!(find(&[2], &[0]), None);
+        assert_eq!(find(&[], &[3]), None);
     }
 
     proptest! {

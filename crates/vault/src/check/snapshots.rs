@@ -61,7 +61,9 @@ impl Check<'_> {
 
     /// Sees whether a pack has the segments that a snapshot needs.
     async fn need(&mut self, need: &PackNeed, snapshot: SnapshotId) -> Result<(), VaultError> {
-        let object = self.holders.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
+        let is_there = |object| self.sizes.contains_key(&object);
+        let found = self.holders.find_among(need.pack, need.object, &need.segments, is_there);
+        let object = found.unwrap_or(need.object);
         let need = &PackNeed { object, ..need.clone() };
         self.needed.insert(need.object);
         let fault = match self.faults.get(&need.object) {

@@ -108,20 +108,10 @@ impl Writing<'_> {
         if self.records.is_empty() {
             return Ok(());
         }
-        let mut records = std::mem::take(&mut self.records);
+        let records = std::mem::take(&mut self.records);
         self.size = 0;
-        // A name that is condemned is not written again: a late delete could still hit it. The same packs in another
-        // order have another name; a pack may also stand in a fragment twice.
         let condemned = self.view.row.of(What::Fragment);
-        let mut bytes = fragment::encode(self.vault, &records);
-        while condemned.contains(&ObjectHash::of(&bytes)) {
-            records.rotate_left(1);
-            if let Some(first) = records.first().cloned() {
-                records.push(first);
-            }
-            bytes = fragment::encode(self.vault, &records);
-        }
-        self.store.put(&ObjectHash::of(&bytes).index_name(), vec![bytes]).await?;
+        fragment::write(self.store.as_ref(), self.vault, records, &condemned).await?;
         self.written += 1;
         Ok(())
     }

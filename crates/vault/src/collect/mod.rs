@@ -310,7 +310,11 @@ impl Collector<'_> {
         let mut wanted = new;
         for (pack, object) in plan.keepers.iter().filter(|(_, object)| !going.contains(object)) {
             let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
-            let moved = origins.iter().filter(|origin| origin.pack == *pack && origin.moved);
+            // A snapshot may name another object even for what was never moved: that one was the copy, and went.
+            let is_named_otherwise =
+                view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
+            let moved =
+                origins.iter().filter(|origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
             let place = |origin: &OriginSeen| Moved {
                 pack: *pack,
                 object: *object,

@@ -462,3 +462,26 @@ async fn a_pinned_snapshot_stays_whatever_was_forgotten() {
     toy.store.delete(&name).await.unwrap();
     assert_eq!(toy.clean().await.snapshots_deleted, 1);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_builds_on_the_copy_is_led_back_to_the_original() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    toy.commit(&[(a, &[3])]).await;
+    let id = toy.random();
+    let reader =
+        Lease::begin(&toy.store, VAULT, id, SystemId::default(), Role::Reader, Duration::from_secs(60));
+    let reader = reader.await.unwrap();
+    assert_eq!(toy.clean().await.segments_moved, 1);
+    let holders = Holders::read(toy.store.as_ref(), VAULT).await.unwrap();
+    let copy = holders.find(a.0, a.1, &SegmentSet::from_iter([3])).unwrap();
+    assert_ne!(copy, a.1);
+    // One backup knows of the copy, another one began before and still builds on the original: that is kept then.
+    let new = toy.commit(&[((a.0, copy), &[3])]).await;
+    let old = toy.commit(&[(a, &[0, 1, 2, 4, 5, 6, 7, 8, 9])]).await;
+    reader.end().await.unwrap();
+    toy.clean().await;
+    toy.clean().await;
+    assert_eq!(toy.packs().await, HashSet::from([a.1]));
+    assert!(toy.is_whole(old).await && toy.is_whole(new).await);
+}
