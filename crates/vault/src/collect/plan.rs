@@ -63,17 +63,25 @@ pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, Obje
         };
         let full =
             |object: &&ObjectHash| holding(object).is_some_and(|origin| origin.present.contains_all(needed));
+        let by_custodian = |object: &&ObjectHash| view.authority(*pack, **object) == Authority::Custodian;
         // One that is not condemned, and of these the one that holds the least besides.
         let rank = |object: &&ObjectHash| {
             let present = holding(object).map_or(0, |origin| origin.present.len());
             (condemned.contains(*object), present, **object)
         };
-        match objects.iter().filter(full).min_by_key(rank) {
+        let trusted = objects.iter().filter(by_custodian).filter(full).min_by_key(rank);
+        let mut others = objects.iter().filter(|object| !by_custodian(object));
+        let keeper = trusted.or_else(|| match (others.next(), others.next()) {
+            (Some(only), None) => Some(only).filter(full),
+            // Two that snapshots name: one of them may be forged, and nobody here can tell which.
+            _ => None,
+        });
+        match keeper {
             Some(keeper) => {
                 plan.keepers.insert(*pack, *keeper);
                 plan.needed.insert(*keeper);
             }
-            // Damage, or an object that is not understood: whatever holds a part of it stays.
+            // A dispute, damage, or an object that is not understood: whatever holds a part of it stays.
             None => plan.needed.extend(objects),
         }
     }

@@ -4,15 +4,16 @@
 //! the pack that is about to go has in its own table; nobody needs a key for that.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use store::Kind;
+use store::{Kind, Store};
 
 use super::plan::Plan;
 use super::view::{Authority, View};
 use super::{Collector, Report};
 use crate::condemned::{Condemned, What};
 use crate::error::VaultError;
-use crate::name::{ObjectHash, PackId};
+use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{Trailer, read_trailer};
 
 impl Collector<'_> {
@@ -36,15 +37,16 @@ impl Collector<'_> {
             if needed.is_empty() {
                 continue;
             }
-            let Some(old) = self.trailer(object.hash).await? else { continue };
+            let Some(old) = trailer(self.store, object.hash, self.vault).await? else { continue };
             for pack in needed {
                 let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
-                let authority = view.authority(pack, object.hash);
-                if authority == Authority::Itself || authority < view.authority(pack, keeper) {
+                if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
-                if !self.is_copy(&old, keeper, pack, view).await? {
-                    self.false_copies.insert((pack, keeper));
+                if !is_copy(self.store, &old, keeper, pack, view).await? {
+                    if view.authority(pack, keeper) < Authority::Custodian {
+                        self.false_copies.insert((pack, keeper));
+                    }
                     let problem = format!("it does not hold what {} holds", object.object_name());
                     report.not_understood.push((keeper.pack_name(), problem));
                     refuted.insert(*object);
@@ -53,39 +55,43 @@ impl Collector<'_> {
         }
         Ok(refuted)
     }
+}
 
-    async fn trailer(&self, object: ObjectHash) -> Result<Option<Trailer>, VaultError> {
-        match read_trailer(self.store.as_ref(), object, self.vault).await {
-            Ok(read) => Ok(read.ok().map(|(trailer, ..)| trailer)),
-            Err(error) if error.kind == Kind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+async fn trailer(
+    store: &Arc<dyn Store>,
+    object: ObjectHash,
+    vault: VaultId,
+) -> Result<Option<Trailer>, VaultError> {
+    match read_trailer(store.as_ref(), object, vault).await {
+        Ok(read) => Ok(read.ok().map(|(trailer, ..)| trailer)),
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `keeper` really holds every needed segment of `pack` that the old object has.
+async fn is_copy(
+    store: &Arc<dyn Store>,
+    old: &Trailer,
+    keeper: ObjectHash,
+    pack: PackId,
+    view: &View,
+) -> Result<bool, VaultError> {
+    let Some(new) = trailer(store, keeper, old.vault).await? else { return Ok(false) };
+    let Some(live) = view.live.get(&pack) else { return Ok(true) };
+    for number in live.iter() {
+        let Some(row) = old.row(pack, number) else { continue };
+        let Some(copy) = new.row(pack, number).filter(|copy| copy.hash == row.hash) else {
+            return Ok(false);
+        };
+        let range = copy.offset..copy.offset + u64::from(copy.length);
+        match store.get_range(&keeper.pack_name(), range).await {
+            Ok(sealed) if *blake3::hash(&sealed).as_bytes() == row.hash => {}
+            Ok(_) => return Ok(false),
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Truncated) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
     }
-
-    /// Whether `keeper` really holds every needed segment of `pack` that the old object has.
-    async fn is_copy(
-        &self,
-        old: &Trailer,
-        keeper: ObjectHash,
-        pack: PackId,
-        view: &View,
-    ) -> Result<bool, VaultError> {
-        let Some(new) = self.trailer(keeper).await? else { return Ok(false) };
-        let Some(live) = view.live.get(&pack) else { return Ok(true) };
-        for number in live.iter() {
-            let Some(row) = old.row(pack, number) else { continue };
-            let Some(copy) = new.row(pack, number).filter(|copy| copy.hash == row.hash) else {
-                return Ok(false);
-            };
-            let range = copy.offset..copy.offset + u64::from(copy.length);
-            match self.store.get_range(&keeper.pack_name(), range).await {
-                Ok(sealed) if *blake3::hash(&sealed).as_bytes() == row.hash => {}
-                Ok(_) => return Ok(false),
-                Err(error) if matches!(error.kind, Kind::NotFound | Kind::Truncated) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // Without its envelope no segment can be opened.
-        Ok(new.origin(pack) == old.origin(pack))
-    }
+    // Without its envelope no segment can be opened.
+    Ok(new.origin(pack) == old.origin(pack))
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use store::Store;
 
 use super::plan::Plan;
-use super::view::{Standing, View};
+use super::view::{Authority, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
@@ -163,13 +163,22 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     }
 }
 
-/// Whether everything that is needed of a pack object is in objects that nobody means to delete.
+/// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
+/// itself does not count as long as there is one that somebody names.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
     let condemned = view.row.of(What::Pack);
+    let has_named = |pack| {
+        view.objects.iter().any(|(other, seen)| {
+            view.authority(pack, *other) > Authority::Itself
+                && seen.origins.iter().any(|origin| origin.pack == pack)
+        })
+    };
+    let is_safe = |pack| match plan.keepers.get(&pack) {
+        Some(keeper) => !condemned.contains(keeper),
+        None => view.authority(pack, object.hash) == Authority::Itself && has_named(pack),
+    };
     view.objects.get(&object.hash).is_some_and(|seen| {
-        seen.origins
-            .iter()
-            .filter(|origin| view.live.contains_key(&origin.pack))
-            .all(|origin| plan.keepers.get(&origin.pack).is_some_and(|keeper| !condemned.contains(keeper)))
+        let live = seen.origins.iter().filter(|origin| view.live.contains_key(&origin.pack));
+        live.map(|origin| origin.pack).all(is_safe)
     })
 }

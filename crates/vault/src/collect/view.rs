@@ -40,10 +40,10 @@ pub enum Standing {
 pub enum Authority {
     /// Nobody but the object itself, or an index fragment: whoever may add to the vault can say so.
     Itself,
-    /// A relocation.
-    Custodian,
-    /// A living snapshot, signed by the owner.
+    /// A living snapshot: whoever has an agent's keys can sign one.
     Owner,
+    /// A relocation: only collectors write those, after they have compared every segment with its hash.
+    Custodian,
 }
 
 /// A segment's pack in an object.
@@ -324,10 +324,10 @@ impl View {
 
     /// Who says that `object` holds `pack`.
     pub fn authority(&self, pack: PackId, object: ObjectHash) -> Authority {
-        if self.named.get(&pack).is_some_and(|named| named.contains(&object)) {
-            Authority::Owner
-        } else if self.moved.named_for(pack).any(|place| place == object) {
+        if self.moved.named_for(pack).any(|place| place == object) {
             Authority::Custodian
+        } else if self.named.get(&pack).is_some_and(|named| named.contains(&object)) {
+            Authority::Owner
         } else {
             Authority::Itself
         }
