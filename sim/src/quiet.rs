@@ -99,6 +99,8 @@ fn clean(actor: &Actor) -> Result<Report, String> {
 #[derive(Debug, Default)]
 struct Remains {
     needs: BTreeMap<PackId, SegmentSet>,
+    /// Objects that living snapshots name.
+    named: BTreeSet<(PackId, ObjectHash)>,
     packs: BTreeMap<ObjectHash, Trailer>,
     fragments: BTreeMap<ObjectHash, Vec<ObjectHash>>,
     expired: Vec<ObjectHash>,
@@ -123,6 +125,7 @@ impl Remains {
                 remains.expired.push(id);
             } else if let Ok(found) = snapshot::decode(&object.bytes, id, VAULT) {
                 for need in found.envelope.needs {
+                    remains.named.insert((need.pack, need.object));
                     remains.needs.entry(need.pack).or_default().union(&need.segments);
                 }
             }
@@ -182,12 +185,13 @@ impl Remains {
     }
 
     /// Whether an object is the only one that holds all that is needed of a pack, or one of those that hold a part when
-    /// none holds all.
+    /// none holds all; or if snapshots name several objects for it, which stay until it is clear that one is enough.
     fn is_needed(&self, object: ObjectHash, pack: PackId) -> bool {
         let Some(needed) = self.needs.get(&pack) else { return false };
         let holds = |trailer: &Trailer| needed.iter().all(|number| trailer.row(pack, number).is_some());
         let full: Vec<_> =
             self.packs.iter().filter(|(_, trailer)| holds(trailer)).map(|(hash, _)| *hash).collect();
-        full.is_empty() || full == [object]
+        let named = self.named.iter().filter(|(of, _)| *of == pack).count();
+        full.is_empty() || full == [object] || named > 1 && self.named.contains(&(pack, object))
     }
 }

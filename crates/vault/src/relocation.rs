@@ -95,12 +95,23 @@ impl Holders {
 
     /// Where packs went, for those who only read.
     pub async fn moved(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
+        Self::moved_as_of(store, vault, &Row::default()).await
+    }
+
+    /// Where packs went as relocations say that are not condemned. All that were read are in `records`.
+    pub(crate) async fn moved_as_of(
+        store: &dyn Store,
+        vault: VaultId,
+        row: &Row,
+    ) -> Result<Self, VaultError> {
+        let condemned = row.of(What::Relocation);
         let records =
             records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         let mut holders = Self::default();
         for record in records {
-            for moved in record.content.unwrap_or_default() {
-                holders.add(moved);
+            let hash = ObjectHash::from_object_name(&record.object.name);
+            if hash.is_none_or(|hash| !condemned.contains(&hash)) {
+                record.content.unwrap_or_default().into_iter().for_each(|moved| holders.add(moved));
             }
             holders.records.push(record.object);
         }
@@ -126,6 +137,11 @@ impl Holders {
     pub fn knows(&self, moved: &Moved) -> bool {
         let places = self.places(moved.pack).iter();
         places.filter(|(at, _)| *at == moved.object).any(|(_, there)| there.contains_all(&moved.segments))
+    }
+
+    /// Whether some of a pack's segments went to this object.
+    pub fn has_moved(&self, pack: PackId, object: ObjectHash) -> bool {
+        self.places(pack).iter().any(|(at, _)| *at == object)
     }
 
     /// Where packs went, each with what is there.

@@ -21,6 +21,9 @@ const WORTH_MOVING: f64 = 0.05;
 pub struct Plan {
     /// For each pack that is needed, the object that is kept for it.
     pub keepers: HashMap<PackId, ObjectHash>,
+    /// Packs that are needed and of which several objects say to hold something, in a way that only their content could
+    /// decide: all of these stay.
+    pub disputed: HashSet<PackId>,
     /// Pack objects that something needs.
     pub needed: HashSet<ObjectHash>,
     /// Pack objects that nothing needs.
@@ -47,25 +50,19 @@ pub fn plan(view: &View, options: &Options) -> Plan {
             places.entry(origin.pack).or_default().push(*object);
         }
     }
-    for (pack, needed) in &view.live {
+    for pack in view.live.keys() {
         let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
-        let holding = |object: &ObjectHash| {
-            view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == *pack))
-        };
-        let full =
-            |object: &&ObjectHash| holding(object).is_some_and(|origin| origin.present.contains_all(needed));
-        // One that is not condemned, and of these the one that holds the least besides.
-        let rank = |object: &&ObjectHash| {
-            let present = holding(object).map_or(0, |origin| origin.present.len());
-            (condemned.contains(*object), present, **object)
-        };
-        match objects.iter().filter(full).min_by_key(rank) {
+        match keeper(view, &condemned, *pack, objects) {
             Some(keeper) => {
-                plan.keepers.insert(*pack, *keeper);
-                plan.needed.insert(*keeper);
+                plan.keepers.insert(*pack, keeper);
+                plan.needed.insert(keeper);
             }
-            // Damage, or an object that is not understood: whatever holds a part of it stays.
-            None => plan.needed.extend(objects),
+            None => {
+                plan.disputed.insert(*pack);
+                plan.needed.extend(objects);
+                let named = view.named.get(pack).into_iter().flatten();
+                plan.needed.extend(named.filter(|object| view.objects.contains_key(*object)));
+            }
         }
     }
     // Somebody at work may have stored what no snapshot needs yet.
@@ -93,9 +90,46 @@ pub fn plan(view: &View, options: &Options) -> Plan {
     plan
 }
 
+/// The one object that is kept for a pack; `None` when that cannot be told.
+///
+/// A machine that only adds could be in the wrong hands: it can store an object that says to hold a pack, and a snapshot
+/// that says so too. So an object takes the place of what another snapshot names only if a relocation leads to it:
+/// only the collector writes those.
+fn keeper(
+    view: &View,
+    condemned: &HashSet<ObjectHash>,
+    pack: PackId,
+    objects: &[ObjectHash],
+) -> Option<ObjectHash> {
+    let needed = view.live.get(&pack)?;
+    let holding = |object: &ObjectHash| {
+        view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == pack))
+    };
+    let is_full = |object: &ObjectHash| holding(object).is_some_and(|at| at.present.contains_all(needed));
+    // One that is not condemned, and of these the one that holds the least besides.
+    let rank = |object: &&ObjectHash| {
+        (condemned.contains(*object), holding(object).map_or(0, |origin| origin.present.len()), **object)
+    };
+    let moved_to = objects.iter().filter(|object| view.moved.has_moved(pack, **object) && is_full(object));
+    if let Some(object) = moved_to.min_by_key(rank) {
+        return Some(*object);
+    }
+    let named = view.named.get(&pack).map_or(&[][..], Vec::as_slice);
+    match (named, objects) {
+        ([object], _) if objects.contains(object) => is_full(object).then_some(*object),
+        // The relocation was lost.
+        (_, [object]) if !named.iter().any(|named| view.objects.contains_key(named)) => {
+            is_full(object).then_some(*object)
+        }
+        _ => None,
+    }
+}
+
 /// The bytes of an object that are kept because of it.
 fn used(plan: &Plan, object: ObjectHash, seen: &PackObject) -> u64 {
-    let kept = seen.origins.iter().filter(|origin| plan.keepers.get(&origin.pack) == Some(&object));
+    let kept = seen.origins.iter().filter(|origin| {
+        plan.keepers.get(&origin.pack) == Some(&object) || plan.disputed.contains(&origin.pack)
+    });
     kept.map(|origin| origin.live_bytes + origin.overhead).sum()
 }
 

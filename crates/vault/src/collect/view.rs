@@ -60,8 +60,10 @@ pub struct PackObject {
     pub kind: PackKind,
     /// The packs whose segments are in it.
     pub origins: Vec<OriginSeen>,
-    /// An index fragment names it.
+    /// An index fragment names it, and none says anything else of it.
     pub indexed: bool,
+    /// The hash of its trailer.
+    pub trailer: ObjectHash,
 }
 
 /// An index fragment.
@@ -73,6 +75,8 @@ pub struct FragmentSeen {
     pub size: u64,
     /// The pack objects it names.
     pub packs: Vec<ObjectHash>,
+    /// What it says of some pack is not so, or another fragment says otherwise.
+    pub is_doubtful: bool,
 }
 
 /// Everything.
@@ -90,6 +94,8 @@ pub struct View {
     pub snapshots: HashMap<SnapshotId, Standing>,
     /// Which segments living snapshots need.
     pub live: HashMap<PackId, SegmentSet>,
+    /// The objects in which living snapshots say that packs are.
+    pub named: HashMap<PackId, Vec<ObjectHash>>,
     /// Packs that expired snapshots needed.
     pub expired_needs: HashSet<PackId>,
     /// Where packs went.
@@ -123,6 +129,7 @@ impl View {
             trash,
             snapshots: HashMap::new(),
             live: HashMap::new(),
+            named: HashMap::new(),
             expired_needs: HashSet::new(),
             moved: Holders::default(),
             objects: HashMap::new(),
@@ -131,7 +138,7 @@ impl View {
         };
         view.read_snapshots(store, vault, delay).await?;
         watch.stage("reading the index");
-        view.moved = Holders::moved(store.as_ref(), vault).await?;
+        view.moved = Holders::moved_as_of(store.as_ref(), vault, &view.row).await?;
         let mut known = HashMap::new();
         view.read_fragments(store, vault, &mut known).await?;
         view.read_packs(store, vault, known).await?;
@@ -169,6 +176,10 @@ impl View {
                 (Ok(snapshot), false) => {
                     for need in &snapshot.envelope.needs {
                         self.live.entry(need.pack).or_default().union(&need.segments);
+                        let named = self.named.entry(need.pack).or_default();
+                        if !named.contains(&need.object) {
+                            named.push(need.object);
+                        }
                     }
                     Standing::Live
                 }
@@ -208,16 +219,20 @@ impl View {
             };
             match decoded {
                 Ok(packs) => {
+                    for (pack, trailer) in &packs {
+                        let encoded = ObjectHash::of(&pack.trailer);
+                        let first = known
+                            .entry(pack.hash)
+                            .or_insert_with(|| self.seen(trailer, encoded, pack.size, object.modified));
+                        // One of them is wrong: the pack itself is asked.
+                        first.indexed &= first.trailer == encoded;
+                    }
                     self.fragments.push(FragmentSeen {
                         hash,
                         size: object.size,
                         packs: packs.iter().map(|(pack, _)| pack.hash).collect(),
+                        is_doubtful: false,
                     });
-                    for (pack, trailer) in &packs {
-                        known
-                            .entry(pack.hash)
-                            .or_insert_with(|| self.seen(trailer, pack.size, object.modified, true));
-                    }
                 }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
@@ -232,7 +247,7 @@ impl View {
         vault: VaultId,
         mut known: HashMap<ObjectHash, PackObject>,
     ) -> Result<(), VaultError> {
-        let mut unknown = Vec::new();
+        let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
         for object in store.list(name::PACKS).await? {
             let hash =
                 ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
@@ -241,16 +256,19 @@ impl View {
                 continue;
             };
             match known.remove(&hash) {
-                Some(mut pack) if pack.size == object.size => {
+                Some(mut pack) if pack.size == object.size && pack.indexed => {
                     pack.modified = object.modified;
                     self.objects.insert(hash, pack);
                 }
-                Some(pack) => {
-                    let problem = format!("it has {} bytes where {} are recorded", object.size, pack.size);
-                    self.not_understood.push((object.name, problem));
+                Some(_) => {
+                    doubtful.insert(hash);
+                    unknown.push((hash, object));
                 }
                 None => unknown.push((hash, object)),
             }
+        }
+        for fragment in &mut self.fragments {
+            fragment.is_doubtful = fragment.packs.iter().any(|pack| doubtful.contains(pack));
         }
         let reads = unknown.into_iter().map(|(hash, object)| async move {
             let outcome = read_trailer(store.as_ref(), hash, vault).await;
@@ -259,8 +277,9 @@ impl View {
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
         while let Some((hash, object, outcome)) = reads.next().await {
             match outcome {
-                Ok(Ok((trailer, _, size))) => {
-                    let pack = self.seen(&trailer, size, object.modified, false);
+                Ok(Ok((trailer, encoded, size))) => {
+                    let mut pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
+                    pack.indexed = false;
                     self.objects.insert(hash, pack);
                 }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
@@ -271,7 +290,7 @@ impl View {
         Ok(())
     }
 
-    fn seen(&self, trailer: &Trailer, size: u64, modified: SystemTime, indexed: bool) -> PackObject {
+    fn seen(&self, trailer: &Trailer, encoded: ObjectHash, size: u64, modified: SystemTime) -> PackObject {
         let mut origins: Vec<_> = trailer
             .origins
             .iter()
@@ -293,7 +312,7 @@ impl View {
                 origin.overhead += 40;
             }
         }
-        PackObject { size, modified, kind: trailer.kind, origins, indexed }
+        PackObject { size, modified, kind: trailer.kind, origins, indexed: true, trailer: encoded }
     }
 
     /// Whether some snapshot cannot be read: then nobody knows what is needed.
