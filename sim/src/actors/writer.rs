@@ -9,7 +9,7 @@ use store::{Kind, Store};
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
 use vault::pack::{PackKind, Trailer, read_trailer};
 use vault::relocation::Holders;
-use vault::snapshot::PackNeed;
+use vault::snapshot::{PackNeed, SNAPSHOT_MAX};
 use vault::writer::{Outcome, Writer};
 use vault::{ObjectHash, PackId, SegmentSet, SystemId, VaultError, name, trash};
 
@@ -133,6 +133,7 @@ impl<'a> Run<'a> {
 
     /// The backup. False when what it relied on went away.
     async fn back_up(&mut self) -> Result<bool, VaultError> {
+        self.find_parent().await?;
         self.read_index().await?;
         let holders = self.writer.holders().clone();
         let going: Vec<_> = {
@@ -163,6 +164,21 @@ impl<'a> Run<'a> {
         };
         self.renew().await;
         self.commit(needs, places).await
+    }
+
+    /// The last snapshot counts only if it is in the vault.
+    async fn find_parent(&mut self) -> Result<(), VaultError> {
+        let Some((_, parent)) = self.machine().last else { return Ok(()) };
+        match self.store.get(&parent.snapshot_name(), SNAPSHOT_MAX).await {
+            Ok(_) => {}
+            Err(error) if error.kind == Kind::NotFound => {
+                let mut machine = self.machine();
+                machine.parent.clear();
+                machine.parent_needs.clear();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     async fn read_index(&mut self) -> Result<(), VaultError> {

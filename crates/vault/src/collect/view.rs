@@ -60,7 +60,7 @@ pub struct PackObject {
     pub kind: PackKind,
     /// The packs whose segments are in it.
     pub origins: Vec<OriginSeen>,
-    /// An index fragment names it, and none says anything else of it.
+    /// An index fragment that stays names it.
     pub indexed: bool,
     /// The hash of its trailer.
     pub trailer: ObjectHash,
@@ -202,8 +202,9 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        known: &mut HashMap<ObjectHash, PackObject>,
+        known: &mut HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
+        let condemned = self.row.of(What::Fragment);
         for object in store.list(name::INDEX).await? {
             let Some(hash) = hash_in(&object, name::INDEX) else {
                 self.not_understood.push((object.name, "its name is not an index fragment's".to_owned()));
@@ -221,11 +222,12 @@ impl View {
                 Ok(packs) => {
                     for (pack, trailer) in &packs {
                         let encoded = ObjectHash::of(&pack.trailer);
-                        let first = known
-                            .entry(pack.hash)
-                            .or_insert_with(|| self.seen(trailer, encoded, pack.size, object.modified));
+                        let (first, doubtful) = known.entry(pack.hash).or_insert_with(|| {
+                            (self.seen(trailer, encoded, pack.size, object.modified), false)
+                        });
+                        first.indexed |= !condemned.contains(&hash);
                         // One of them is wrong: the pack itself is asked.
-                        first.indexed &= first.trailer == encoded;
+                        *doubtful |= first.trailer != encoded;
                     }
                     self.fragments.push(FragmentSeen {
                         hash,
@@ -245,7 +247,7 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        mut known: HashMap<ObjectHash, PackObject>,
+        mut known: HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
         let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
         for object in store.list(name::PACKS).await? {
@@ -256,7 +258,7 @@ impl View {
                 continue;
             };
             match known.remove(&hash) {
-                Some(mut pack) if pack.size == object.size && pack.indexed => {
+                Some((mut pack, false)) if pack.size == object.size => {
                     pack.modified = object.modified;
                     self.objects.insert(hash, pack);
                 }
@@ -278,8 +280,7 @@ impl View {
         while let Some((hash, object, outcome)) = reads.next().await {
             match outcome {
                 Ok(Ok((trailer, encoded, size))) => {
-                    let mut pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
-                    pack.indexed = false;
+                    let pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
                     self.objects.insert(hash, pack);
                 }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
@@ -312,7 +313,7 @@ impl View {
                 origin.overhead += 40;
             }
         }
-        PackObject { size, modified, kind: trailer.kind, origins, indexed: true, trailer: encoded }
+        PackObject { size, modified, kind: trailer.kind, origins, indexed: false, trailer: encoded }
     }
 
     /// Whether some snapshot cannot be read: then nobody knows what is needed.
