@@ -15,6 +15,8 @@ use crate::scenario::advance;
 use crate::toy::{self, VAULT};
 use crate::world::{Faults, World, lock};
 
+/// Two do, unless what a disturbed cleanup left behind keeps the first from seeing what is worth moving.
+const CLEANUPS_MAX: u64 = 4;
 const DAY: Millis = 24 * 3600 * 1000;
 
 /// Lets all come to rest and looks at what is left.
@@ -37,17 +39,25 @@ fn come_to_rest(actor: &Actor) -> Result<(), String> {
         forget_unreadable(&mut world);
         world.advance(actor.rules.delay + DAY);
     }
-    clean(actor)?;
-    lock(&actor.world).advance(2 * DAY);
-    let report = clean(actor)?;
-    let mut world = lock(&actor.world);
-    let World { oracle, objects, now, .. } = &mut *world;
-    oracle.look(*now, objects);
-    if oracle.violation.is_some() {
-        return Ok(());
+    let mut found = Ok(());
+    for cleanups in 1..=CLEANUPS_MAX {
+        let report = clean(actor)?;
+        let mut world = lock(&actor.world);
+        let World { oracle, objects, now, .. } = &mut *world;
+        oracle.look(*now, objects);
+        if oracle.violation.is_some() {
+            return Ok(());
+        }
+        found = Remains::read(objects, *now, actor.rules.delay).check(&report, oracle.was_robbed);
+        if found.is_ok() && cleanups >= 2 {
+            let what =
+                if cleanups == 2 { "clean after two cleanups" } else { "clean after three or four cleanups" };
+            world.count(what, 1);
+            return Ok(());
+        }
+        world.advance(2 * DAY);
     }
-    let remains = Remains::read(objects, *now, actor.rules.delay);
-    remains.check(&report, oracle.was_robbed)
+    found
 }
 
 /// Whoever sees that a snapshot is garbage can forget it: it must not hold up collection for ever.

@@ -52,7 +52,7 @@ pub fn plan(view: &View, options: &Options) -> Plan {
     }
     for pack in view.live.keys() {
         let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
-        match keeper(view, &condemned, *pack, objects) {
+        match keeper(view, options, &condemned, *pack, objects) {
             Some(keeper) => {
                 plan.keepers.insert(*pack, keeper);
                 plan.needed.insert(keeper);
@@ -94,9 +94,11 @@ pub fn plan(view: &View, options: &Options) -> Plan {
 ///
 /// A machine that only adds could be in the wrong hands: it can store an object that says to hold a pack, and a snapshot
 /// that says so too. So an object takes the place of what another snapshot names only if a relocation leads to it:
-/// only the collector writes those.
+/// only the collector writes those. And since a pack's id is not known before the pack is there, what was stored before
+/// all others that say to hold it is the true one.
 fn keeper(
     view: &View,
+    options: &Options,
     condemned: &HashSet<ObjectHash>,
     pack: PackId,
     objects: &[ObjectHash],
@@ -116,7 +118,14 @@ fn keeper(
     }
     let named = view.named.get(&pack).map_or(&[][..], Vec::as_slice);
     match (named, objects) {
-        ([object], _) if objects.contains(object) => is_full(object).then_some(*object),
+        ([object], _) if objects.contains(object) => {
+            let received = |object: &ObjectHash| view.objects.get(object).map(|seen| seen.modified);
+            let first = received(object).map(|received| received + options.settle);
+            let is_later = |other: &ObjectHash| {
+                other == object || view.moved.has_moved(pack, *other) || received(other) >= first
+            };
+            (is_full(object) && objects.iter().all(is_later)).then_some(*object)
+        }
         // The relocation was lost.
         (_, [object]) if !named.iter().any(|named| view.objects.contains_key(named)) => {
             is_full(object).then_some(*object)
@@ -139,7 +148,9 @@ fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>,
             .origins
             .iter()
             .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
-        whole && plan.needed.contains(*object) && !condemned.contains(*object)
+        // Before that, an older one could be hidden still.
+        let is_settled = seen.modified + options.settle + options.settle <= view.now;
+        whole && is_settled && plan.needed.contains(*object) && !condemned.contains(*object)
     };
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));
