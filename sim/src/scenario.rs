@@ -139,7 +139,11 @@ impl Scenario {
         let mut random = Random::new(seed);
         let character = character(&mut random);
         let settle = one_of(&mut random, &[0, 0, 10 * MINUTE, HOUR]);
-        let skew = if random.permille(500) { random.below(settle / SKEW_PART) } else { 0 };
+        let skew = if random.permille(500) {
+            random.below((settle / SKEW_PART).min(character.rules.lease / 3))
+        } else {
+            0
+        };
         let faults = faults(&mut random, settle);
         let oracle = Oracle::new(character.rules.delay, 2 * skew);
         let files = |random: &mut Random| {

@@ -151,6 +151,11 @@ impl Holders {
         self.places(pack).iter().map(|(object, _)| *object)
     }
 
+    /// Whether some of a pack's segments went to this object.
+    pub fn has_moved(&self, pack: PackId, object: ObjectHash) -> bool {
+        self.places(pack).iter().any(|(at, _)| *at == object)
+    }
+
     /// Where packs went, each with what is there.
     pub fn all_moved(&self) -> impl Iterator<Item = (PackId, ObjectHash, &SegmentSet)> {
         self.moved

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use store::{Kind, Store};
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
-use vault::pack::{PackKind, read_trailer};
+use vault::pack::{PackKind, Trailer, read_trailer};
 use vault::relocation::Holders;
-use vault::snapshot::PackNeed;
+use vault::snapshot::{PackNeed, SNAPSHOT_MAX};
 use vault::writer::{Outcome, Writer};
 use vault::{ObjectHash, PackId, SegmentSet, SystemId, VaultError, name, trash};
 
@@ -31,9 +31,25 @@ pub struct Machine {
     parent: BTreeMap<Content, (PackId, u32)>,
     parent_needs: BTreeMap<PackId, (ObjectHash, SegmentSet)>,
     /// The local index, by fragment.
-    index: BTreeMap<ObjectHash, Vec<(ObjectHash, Vec<(PackId, u32, Content)>)>>,
+    index: BTreeMap<ObjectHash, Vec<Held>>,
     /// Packs that an interrupted run may have stored.
     journal: Vec<ObjectHash>,
+}
+
+/// A pack object as the index knows it.
+#[derive(Debug, Clone)]
+struct Held {
+    object: ObjectHash,
+    /// The pack that was sealed for it; `None` when segments of others were moved to it.
+    original: Option<PackId>,
+    found: Vec<(PackId, u32, Content)>,
+}
+
+impl Held {
+    fn new(object: ObjectHash, trailer: &Trailer) -> Self {
+        let original = trailer.origin(trailer.pack).map(|origin| origin.pack);
+        Self { object, original, found: toy::directory(trailer) }
+    }
 }
 
 impl Machine {
@@ -117,6 +133,7 @@ impl<'a> Run<'a> {
 
     /// The backup. False when what it relied on went away.
     async fn back_up(&mut self) -> Result<bool, VaultError> {
+        self.find_parent().await?;
         self.read_index().await?;
         let holders = self.writer.holders().clone();
         let going: Vec<_> = {
@@ -149,6 +166,21 @@ impl<'a> Run<'a> {
         self.commit(needs, places).await
     }
 
+    /// The last snapshot counts only if it is in the vault.
+    async fn find_parent(&mut self) -> Result<(), VaultError> {
+        let Some((_, parent)) = self.machine().last else { return Ok(()) };
+        match self.store.get(&parent.snapshot_name(), SNAPSHOT_MAX).await {
+            Ok(_) => {}
+            Err(error) if error.kind == Kind::NotFound => {
+                let mut machine = self.machine();
+                machine.parent.clear();
+                machine.parent_needs.clear();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     async fn read_index(&mut self) -> Result<(), VaultError> {
         let listed = self.store.list(name::INDEX).await?;
         let listed: Vec<_> =
@@ -167,7 +199,7 @@ impl<'a> Run<'a> {
             // Who holds the write secret can mislead later backups: docs/threat-model.md. That is not what is tested.
             let is_true = |object: ObjectHash| lock(&self.actor.world).oracle.is_genuine(object);
             let packs = packs.iter().filter(|(record, _)| is_true(fragment) && is_true(record.hash));
-            let packs = packs.map(|(record, trailer)| (record.hash, toy::directory(trailer))).collect();
+            let packs = packs.map(|(record, trailer)| Held::new(record.hash, trailer)).collect();
             self.machine().index.insert(fragment, packs);
             self.renew().await;
         }
@@ -180,23 +212,19 @@ impl<'a> Run<'a> {
         let mut records = Vec::new();
         let mut found = Vec::new();
         for object in journal {
-            let held = self.machine().index.values().flatten().any(|(at, _)| *at == object);
+            let held = self.machine().index.values().flatten().any(|held| held.object == object);
             if held || holders.is_condemned(object) {
                 continue;
             }
             if let Ok(Ok((trailer, encoded, size))) = read_trailer(self.store.as_ref(), object, VAULT).await {
                 records.push(PackRecord { hash: object, size, trailer: encoded });
-                found.push((object, toy::directory(&trailer)));
+                found.push(Held::new(object, &trailer));
             }
         }
         self.add_fragment(&records, found).await
     }
 
-    async fn add_fragment(
-        &mut self,
-        records: &[PackRecord],
-        found: Vec<(ObjectHash, Vec<(PackId, u32, Content)>)>,
-    ) -> Result<(), VaultError> {
+    async fn add_fragment(&mut self, records: &[PackRecord], found: Vec<Held>) -> Result<(), VaultError> {
         if !records.is_empty() {
             let bytes = fragment::encode(VAULT, records);
             let fragment = ObjectHash::of(&bytes);
@@ -215,13 +243,13 @@ impl<'a> Run<'a> {
             return Some(*place);
         }
         let all = machine.index.values().flatten();
-        all.flat_map(|(object, found)| found.iter().map(move |found| (object, found)))
-            .filter(|(_, (pack, _, at))| *at == content && !self.distrusted.contains(pack))
-            .find(|(_, (pack, number, _))| {
-                let object = object_of(&machine, *pack);
-                object.is_none_or(|object| holders.allows(*pack, object, *number))
+        all.flat_map(|held| &held.found)
+            .filter(|(pack, _, at)| *at == content && !self.distrusted.contains(pack))
+            .find(|(pack, number, _)| {
+                let object = object_of(&machine, holders, *pack);
+                object.is_some_and(|object| holders.allows(*pack, object, *number))
             })
-            .map(|(_, (pack, number, _))| (*pack, *number))
+            .map(|(pack, number, _)| (*pack, *number))
     }
 
     async fn store_new(
@@ -244,7 +272,7 @@ impl<'a> Run<'a> {
             let numbered = contents.iter().enumerate().map(|(number, content)| (id, number as u32, *content));
             let numbered: Vec<_> = numbered.collect();
             places.extend(numbered.iter().map(|(id, number, content)| (*content, (*id, *number))));
-            found.push((pack.hash, numbered));
+            found.push(Held { object: pack.hash, original: Some(id), found: numbered });
             if self.actor.chance(400) {
                 self.add_fragment(&std::mem::take(&mut records), std::mem::take(&mut found)).await?;
             }
@@ -266,7 +294,7 @@ impl<'a> Run<'a> {
         }
         let need = |(pack, segments): (PackId, SegmentSet)| {
             let before = machine.parent_needs.get(&pack).map(|(object, _)| *object);
-            let named = [packed.get(&pack).copied(), object_of(&machine, pack), before];
+            let named = [packed.get(&pack).copied(), object_of(&machine, holders, pack), before];
             let object =
                 named.into_iter().flatten().find_map(|object| holders.find(pack, object, &segments))?;
             Some((pack, PackNeed { pack, object, segments }))
@@ -321,8 +349,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The object that holds a pack, as far as the fragments say.
-fn object_of(machine: &Machine, pack: PackId) -> Option<ObjectHash> {
-    let all = machine.index.values().flatten();
-    all.filter(|(_, found)| found.iter().any(|(of, ..)| *of == pack)).map(|(object, _)| *object).last()
+/// The object that holds a pack, as far as the fragments say. One that segments were moved to counts only if a
+/// relocation that was read before says so: otherwise nobody knows what is not in it.
+fn object_of(machine: &Machine, holders: &Holders, pack: PackId) -> Option<ObjectHash> {
+    let all = machine.index.values().flatten().filter(|held| held.found.iter().any(|(of, ..)| *of == pack));
+    let knows = |held: &&Held| held.original == Some(pack) || holders.has_moved(pack, held.object);
+    all.filter(knows).map(|held| held.object).last()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use store::{Kind, Store};
 
-use super::view::View;
+use super::view::{PackObject, View};
 use crate::condemned::What;
 use crate::error::VaultError;
 use crate::fragment::{self, FRAGMENT_MAX, PackRecord};
@@ -29,7 +29,10 @@ pub(super) fn worn(view: &View, going: &HashSet<ObjectHash>) -> Vec<ObjectHash> 
     };
     let many = in_use().filter(|fragment| fragment.size < SMALL).count() >= SMALL_MANY;
     let worn = in_use().filter(|fragment| {
-        names_what_is_gone(&fragment.packs) || (many && fragment.size < SMALL) || fragment.packs.is_empty()
+        fragment.is_doubtful
+            || names_what_is_gone(&fragment.packs)
+            || (many && fragment.size < SMALL)
+            || fragment.packs.is_empty()
     });
     let mut worn: Vec<_> = worn.map(|fragment| fragment.hash).collect();
     worn.sort();
@@ -61,7 +64,8 @@ pub(super) async fn rewrite(
         let packs = fragment::decode(&bytes, *fragment, vault)
             .map_err(|damage| VaultError::damaged(fragment.index_name(), damage))?;
         for (record, _) in packs {
-            let stays = view.objects.contains_key(&record.hash) && !going.contains(&record.hash);
+            let is_true = |seen: &PackObject| seen.trailer == ObjectHash::of(&record.trailer);
+            let stays = view.objects.get(&record.hash).is_some_and(is_true) && !going.contains(&record.hash);
             if stays && done.insert(record.hash) {
                 // A copy of its own: the fragment's bytes are let go.
                 let trailer = bytes::Bytes::copy_from_slice(&record.trailer);

@@ -76,7 +76,8 @@ impl Options {
     /// When a lease is over for certain, if it is not renewed.
     fn over_at(&self, lease: &Seen) -> SystemTime {
         match lease.ended {
-            true => lease.renewed + self.settle,
+            // Twice, since the store's times are only so good.
+            true => lease.renewed + self.settle + self.settle,
             // What was seen of it may be old by as much as its last snapshot may be late.
             false => lease.ends() + self.settle + self.settle,
         }

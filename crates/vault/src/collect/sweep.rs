@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use store::Store;
 
@@ -33,13 +33,24 @@ impl Collector<'_> {
             }
             let (back, mut rest): (Vec<_>, Vec<_>) =
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
-            if !back.is_empty() {
-                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned.
-                if !rest.is_empty() {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
-                }
+            // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
+            if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
                 self.store.delete(&condemnation.name).await?;
                 report.taken_back += back.len() as u64;
+                continue;
+            }
+            if !back.is_empty() {
+                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned,
+                // for nobody. So the old one waits for a later cleanup, unless the store hides nothing.
+                let missing =
+                    |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
+                if rest.iter().any(|object| missing(&object)) {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                if self.options.settle.is_zero() {
+                    self.store.delete(&condemnation.name).await?;
+                    report.taken_back += back.len() as u64;
+                }
                 continue;
             }
             let present: Vec<_> =
@@ -84,8 +95,11 @@ impl Collector<'_> {
             swept.sort();
             swept.dedup();
             condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
-            for name in done {
-                self.store.delete(&name).await?;
+            // Where the new one may be hidden yet, the old ones go in a later cleanup.
+            if self.options.settle.is_zero() {
+                for name in done {
+                    self.store.delete(&name).await?;
+                }
             }
         }
         Ok(())
@@ -124,7 +138,8 @@ impl Collector<'_> {
     /// Why nothing that this condemnation names may be deleted yet.
     fn blocked(&self, view: &View, condemnation: &Condemnation) -> Option<Waiting> {
         let settle = self.options.settle;
-        let seen_by_all = condemnation.since + settle;
+        // Twice, since the store's times are only so good.
+        let seen_by_all = condemnation.since + settle + settle;
         let since = condemnation.since;
         if view.now < seen_by_all + settle {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
@@ -147,6 +162,21 @@ impl Collector<'_> {
             && view.not_understood.is_empty()
             && view.fragments.iter().all(|fragment| fragment.packs.iter().all(|pack| !packs.contains(pack)))
     }
+}
+
+/// Whether a newer record than this one names the object, and has been there for longer than `settled`.
+fn is_condemned_anew(
+    view: &View,
+    condemnation: &Condemnation,
+    object: &Condemned,
+    settled: Duration,
+) -> bool {
+    let margin = settled + settled;
+    let is_newer = |other: &&Condemnation| {
+        (other.since, &other.name) > (condemnation.since, &condemnation.name)
+            && other.since + margin <= view.now
+    };
+    view.row.condemnations.iter().filter(is_newer).any(|other| other.objects.contains(object))
 }
 
 /// How many objects are deleted between two looks at the lease.

@@ -72,8 +72,10 @@ pub struct PackObject {
     pub kind: PackKind,
     /// The packs whose segments are in it.
     pub origins: Vec<OriginSeen>,
-    /// An index fragment names it.
+    /// An index fragment that stays names it.
     pub indexed: bool,
+    /// The hash of its trailer.
+    pub trailer: ObjectHash,
 }
 
 /// An index fragment.
@@ -85,6 +87,8 @@ pub struct FragmentSeen {
     pub size: u64,
     /// The pack objects it names.
     pub packs: Vec<ObjectHash>,
+    /// What it says of some pack is not so, or another fragment says otherwise.
+    pub is_doubtful: bool,
 }
 
 /// Everything.
@@ -217,8 +221,9 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        known: &mut HashMap<ObjectHash, PackObject>,
+        known: &mut HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
+        let condemned = self.row.of(What::Fragment);
         for object in store.list(name::INDEX).await? {
             let Some(hash) = hash_in(&object, name::INDEX) else {
                 self.not_understood.push((object.name, "its name is not an index fragment's".to_owned()));
@@ -234,16 +239,21 @@ impl View {
             };
             match decoded {
                 Ok(packs) => {
+                    for (pack, trailer) in &packs {
+                        let encoded = ObjectHash::of(&pack.trailer);
+                        let (first, doubtful) = known.entry(pack.hash).or_insert_with(|| {
+                            (self.seen(trailer, encoded, pack.size, object.modified), false)
+                        });
+                        first.indexed |= !condemned.contains(&hash);
+                        // One of them is wrong: the pack itself is asked.
+                        *doubtful |= first.trailer != encoded;
+                    }
                     self.fragments.push(FragmentSeen {
                         hash,
                         size: object.size,
                         packs: packs.iter().map(|(pack, _)| pack.hash).collect(),
+                        is_doubtful: false,
                     });
-                    for (pack, trailer) in &packs {
-                        known
-                            .entry(pack.hash)
-                            .or_insert_with(|| self.seen(trailer, pack.size, object.modified, true));
-                    }
                 }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
@@ -256,9 +266,9 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        mut known: HashMap<ObjectHash, PackObject>,
+        mut known: HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
-        let mut unknown = Vec::new();
+        let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
         for object in store.list(name::PACKS).await? {
             let hash =
                 ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
@@ -267,16 +277,19 @@ impl View {
                 continue;
             };
             match known.remove(&hash) {
-                Some(mut pack) if pack.size == object.size => {
+                Some((mut pack, false)) if pack.size == object.size => {
                     pack.modified = object.modified;
                     self.objects.insert(hash, pack);
                 }
-                Some(pack) => {
-                    let problem = format!("it has {} bytes where {} are recorded", object.size, pack.size);
-                    self.not_understood.push((object.name, problem));
+                Some(_) => {
+                    doubtful.insert(hash);
+                    unknown.push((hash, object));
                 }
                 None => unknown.push((hash, object)),
             }
+        }
+        for fragment in &mut self.fragments {
+            fragment.is_doubtful = fragment.packs.iter().any(|pack| doubtful.contains(pack));
         }
         let reads = unknown.into_iter().map(|(hash, object)| async move {
             let outcome = read_trailer(store.as_ref(), hash, vault).await;
@@ -285,8 +298,8 @@ impl View {
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
         while let Some((hash, object, outcome)) = reads.next().await {
             match outcome {
-                Ok(Ok((trailer, _, size))) => {
-                    let pack = self.seen(&trailer, size, object.modified, false);
+                Ok(Ok((trailer, encoded, size))) => {
+                    let pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
                     self.objects.insert(hash, pack);
                 }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
@@ -297,7 +310,7 @@ impl View {
         Ok(())
     }
 
-    fn seen(&self, trailer: &Trailer, size: u64, modified: SystemTime, indexed: bool) -> PackObject {
+    fn seen(&self, trailer: &Trailer, encoded: ObjectHash, size: u64, modified: SystemTime) -> PackObject {
         let mut origins: Vec<_> = trailer
             .origins
             .iter()
@@ -319,7 +332,7 @@ impl View {
                 origin.overhead += 40;
             }
         }
-        PackObject { size, modified, kind: trailer.kind, origins, indexed }
+        PackObject { size, modified, kind: trailer.kind, origins, indexed: false, trailer: encoded }
     }
 
     /// Who says that `object` holds `pack`.
