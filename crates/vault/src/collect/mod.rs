@@ -263,7 +263,12 @@ impl Collector<'_> {
         for (object, damage) in &compacted.damaged {
             report.not_understood.push((object.pack_name(), damage.to_string()));
         }
-        let mut going: HashSet<ObjectHash> = plan.dead.iter().chain(&compacted.emptied).copied().collect();
+        let dead: Vec<_> = plan.dead.iter().map(|hash| Condemned { what: What::Pack, hash: *hash }).collect();
+        // Of two that differ, nobody here can tell which is true: both stay.
+        let stays = self.refute(view, plan, &dead, proof::Depth::Tables, report).await?;
+        let dead: Vec<ObjectHash> =
+            dead.iter().filter(|object| !stays.contains(object)).map(|object| object.hash).collect();
+        let mut going: HashSet<ObjectHash> = dead.iter().chain(&compacted.emptied).copied().collect();
         let condemned_packs = view.row.of(What::Pack);
         going.extend(condemned_packs.iter().filter(|object| !plan.needed.contains(*object)));
         watch.stage("writing down what is not needed");
@@ -280,7 +285,7 @@ impl Collector<'_> {
                 report.snapshots_condemned += 1;
             }
         }
-        for object in plan.dead.iter().chain(&compacted.emptied) {
+        for object in dead.iter().chain(&compacted.emptied) {
             add(What::Pack, *object);
             report.packs_condemned += 1;
             report.bytes_condemned += view.objects.get(object).map_or(0, |seen| seen.size);

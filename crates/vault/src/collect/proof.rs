@@ -16,13 +16,24 @@ use crate::error::VaultError;
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{Trailer, read_trailer};
 
+/// How closely a copy is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What the two tables say: enough to condemn.
+    Tables,
+    /// Every byte that is needed: before the original goes.
+    Bytes,
+}
+
 impl Collector<'_> {
-    /// Those of `going` that must stay, because what is kept in their place does not hold what they do.
+    /// Those of `going` that must stay, because what is kept in their place does not hold what they do. `depth` says
+    /// whether to believe the tables.
     pub(super) async fn refute(
         &mut self,
         view: &View,
         plan: &Plan,
         going: &[Condemned],
+        depth: Depth,
         report: &mut Report,
     ) -> Result<HashSet<Condemned>, VaultError> {
         let mut refuted = HashSet::new();
@@ -43,7 +54,7 @@ impl Collector<'_> {
                 if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
-                if !is_copy(self.store, &old, keeper, pack, view).await? {
+                if !is_copy(self.store, &old, keeper, pack, view, depth).await? {
                     if view.authority(pack, keeper) < Authority::Custodian {
                         self.false_copies.insert((pack, keeper));
                     }
@@ -76,6 +87,7 @@ async fn is_copy(
     keeper: ObjectHash,
     pack: PackId,
     view: &View,
+    depth: Depth,
 ) -> Result<bool, VaultError> {
     let Some(new) = trailer(store, keeper, old.vault).await? else { return Ok(false) };
     let Some(live) = view.live.get(&pack) else { return Ok(true) };
@@ -84,6 +96,9 @@ async fn is_copy(
         let Some(copy) = new.row(pack, number).filter(|copy| copy.hash == row.hash) else {
             return Ok(false);
         };
+        if depth == Depth::Tables {
+            continue;
+        }
         let range = copy.offset..copy.offset + u64::from(copy.length);
         match store.get_range(&keeper.pack_name(), range).await {
             Ok(sealed) if *blake3::hash(&sealed).as_bytes() == row.hash => {}

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use store::Store;
 
 use super::plan::Plan;
+use super::proof::Depth;
 use super::view::{Authority, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
@@ -71,7 +72,7 @@ impl Collector<'_> {
                 What::Snapshot | What::Fragment | What::Relocation => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
-            let refuted = self.refute(view, plan, &going, report).await?;
+            let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
             if !refuted.is_empty() {
                 // What was to replace them is not what it says: they are the truth.
                 rest.retain(|object| !refuted.contains(object));
