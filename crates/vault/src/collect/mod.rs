@@ -328,7 +328,17 @@ impl Collector<'_> {
             };
             wanted.extend(moved.map(place));
         }
+        // Where it cannot be told which object is the one, all that were known stay known.
+        let stays = |object: &ObjectHash| view.objects.contains_key(object) && !going.contains(object);
+        let disputed =
+            view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
+        wanted.extend(disputed.map(|(pack, object, segments)| Moved {
+            pack,
+            object,
+            segments: segments.clone(),
+        }));
         wanted.sort_by_key(|moved| (moved.pack, moved.object));
+        wanted.dedup();
         let is_right = view.moved.all_moved().count() == wanted.len()
             && wanted.iter().all(|moved| view.moved.knows(moved));
         if is_right && old.len() <= 1 {
