@@ -91,8 +91,10 @@ fn place(store: &dyn Store, snapshot: &Snapshot, address: &Address) -> (String, 
     (name, row.offset as usize..row.offset as usize + row.length as usize)
 }
 
+/// The first chunk that has a segment of its own: smaller ones share theirs with other files.
 fn first_chunk(entry: &Entry, vault: &Arc<Vault>) -> Address {
-    Reader::new(vault, 1 << 20).chunks(entry).unwrap()[0]
+    let chunks = Reader::new(vault, 1 << 20).chunks(entry).unwrap();
+    chunks.into_iter().find(|chunk| chunk.length >= 512 << 10).unwrap()
 }
 
 fn flip(store: &dyn Store, name: &str, at: usize) {
