@@ -43,6 +43,8 @@ pub struct Place {
     location: Location,
     /// The vault that is used when none is named, however it was named this time.
     is_default: bool,
+    /// What environment variables begin with that concern this place alone; empty for the vault's.
+    prefix: &'static str,
 }
 
 impl Place {
@@ -58,13 +60,13 @@ impl Place {
                     real(named).is_some_and(|named| Some(named) == real(&folder))
                 };
                 let is_default = settings::default_vault().is_some_and(same);
-                Ok(Self { location, is_default })
+                Ok(Self { location, is_default, prefix: "" })
             }
             None => {
                 let missing =
                     || Failure::usage("no vault is named", "name one with --vault or STRONGROOM_VAULT");
                 let folder = settings::default_vault().ok_or_else(missing)?;
-                Ok(Self { location: Location::Folder(folder), is_default: true })
+                Ok(Self { location: Location::Folder(folder), is_default: true, prefix: "" })
             }
         }
     }
@@ -94,7 +96,7 @@ impl Place {
 
     /// Opens the store; no vault there when there is nothing.
     pub fn open_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
-        let store = self.location.open().map_err(|error| match error.kind {
+        let store = self.location.open_with(&self.look_up()).map_err(|error| match error.kind {
             store::Kind::NotFound | store::Kind::Gone => self.no_vault(),
             _ => backup::Error::from(error).into(),
         })?;
@@ -116,6 +118,42 @@ impl Place {
             Ok(store) => Ok(Vault::in_the_way(&patient(store))?),
             Err(error) if error.kind == store::Kind::NotFound => Ok(None),
             Err(error) => Err(backup::Error::from(error).into()),
+        }
+    }
+
+    /// Another place than the vault's: the source of a repair or the target of a copy. Its store's settings come from
+    /// environment variables that begin with `prefix`, and where there is none, from those of the vault's store.
+    pub fn other(text: &str, prefix: &'static str) -> Result<Self, Failure> {
+        let location = Location::parse(text).map_err(backup::Error::from)?;
+        Ok(Self { location, is_default: false, prefix })
+    }
+
+    /// Whether both are the same place, as far as their names tell.
+    pub fn is(&self, other: &Self) -> bool {
+        let real = |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
+        match (&self.location, &other.location) {
+            (Location::Folder(one), Location::Folder(two)) => real(one) == real(two),
+            (one, two) => self.prefix == other.prefix && one == two,
+        }
+    }
+
+    /// Opens the store, made if there is none. `None` when it would have to be made and must not.
+    pub fn open_or_make(&self, limits: Limits, may_make: bool) -> Result<Option<Arc<dyn Store>>, Failure> {
+        let opened = match self.location.open_with(&self.look_up()) {
+            Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => match may_make {
+                true => self.location.create_with(&self.look_up()),
+                false => return Ok(None),
+            },
+            opened => opened,
+        };
+        Ok(Some(limits.around(patient(opened.map_err(backup::Error::from)?))))
+    }
+
+    fn look_up(&self) -> impl Fn(&str) -> Option<String> + Sync {
+        let prefix = self.prefix;
+        move |variable| {
+            let own = std::env::var(format!("{prefix}{variable}")).ok();
+            own.or_else(|| std::env::var(variable).ok())
         }
     }
 

@@ -37,6 +37,7 @@ impl Cli {
             Verb::Dump(verb) => verb.run(&global, output),
             Verb::Mount(verb) => verb.run(&global, output),
             Verb::Check(verb) => verb.run(&global, output),
+            Verb::Copy(verb) => verb.run(&global, output),
             Verb::Stats(verb) => verb.run(&global, output),
             Verb::Key(verb) => verb.run(&global, output),
             Verb::Store(verb) => verb.run(&global, output),
@@ -59,6 +60,7 @@ pub enum Verb {
     Dump(commands::dump::Dump),
     Mount(commands::mount::Mount),
     Check(commands::check::Check),
+    Copy(commands::copy::Copy),
     Stats(commands::stats::Stats),
     Key(commands::key::Key),
     Store(commands::store::Store),
@@ -84,7 +86,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Back up", &["init", "backup"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Get back", &["restore", "dump", "mount"]),
-    ("Keep safe", &["check", "key", "store"]),
+    ("Keep safe", &["copy", "check", "key", "store"]),
     ("This program", &["completions", "man"]),
 ];
 

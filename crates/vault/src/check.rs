@@ -124,6 +124,7 @@ pub async fn check(
     check.pack_sizes();
     check.snapshots().await?;
     check.unused();
+    check.leave_what_goes();
     if !check.report.ended_early {
         check.read_packs(packs).await?;
     }
@@ -256,6 +257,8 @@ impl<'a> Check<'a> {
                         }
                     }
                 }
+                // It was replaced and is about to be deleted.
+                Err(_) if self.holders.is_going(hash) => {}
                 Err(damage) => {
                     self.report.findings.add(Finding::of(&object.name, &damage, advice));
                 }
@@ -273,7 +276,7 @@ impl<'a> Check<'a> {
                 // What was collected may stand in the index for a while.
                 None if self.holders.is_condemned(object) => {}
                 None => wrong.push((object, Damage::Missing)),
-                Some(size) if *size != held.size => {
+                Some(size) if *size != held.size && !self.holders.is_condemned(object) => {
                     wrong.push((object, Damage::Length { recorded: held.size, found: *size }));
                 }
                 Some(_) => {}
@@ -317,6 +320,12 @@ impl<'a> Check<'a> {
                 }
             }
         }
+    }
+
+    /// What is about to be deleted and nothing needs is not read: it may be damaged, and was replaced.
+    fn leave_what_goes(&mut self) {
+        let (holders, needed) = (&self.holders, &self.needed);
+        self.report.stored.retain(|(object, _)| !holders.is_condemned(*object) || needed.contains(object));
     }
 
     /// What is in the store and nothing refers to.

@@ -226,6 +226,10 @@ impl View {
                             .or_insert_with(|| self.seen(trailer, pack.size, object.modified, true));
                     }
                 }
+                // A repair replaced it: it goes with what else is condemned.
+                Err(damage) if !damage.is_newer() && self.row.of(What::Fragment).contains(&hash) => {
+                    self.fragments.push(FragmentSeen { hash, size: object.size, packs: Vec::new() });
+                }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
         }
@@ -240,6 +244,7 @@ impl View {
         mut known: HashMap<ObjectHash, PackObject>,
     ) -> Result<(), VaultError> {
         let mut unknown = Vec::new();
+        let condemned = self.row.of(What::Pack);
         for object in store.list(name::PACKS).await? {
             let hash =
                 ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
@@ -250,6 +255,11 @@ impl View {
             match known.remove(&hash) {
                 Some(mut pack) if pack.size == object.size => {
                     pack.modified = object.modified;
+                    self.objects.insert(hash, pack);
+                }
+                // A repair replaced it: it goes with what else is condemned.
+                Some(mut pack) if condemned.contains(&hash) => {
+                    (pack.modified, pack.size) = (object.modified, object.size);
                     self.objects.insert(hash, pack);
                 }
                 Some(pack) => {
@@ -270,12 +280,36 @@ impl View {
                     let pack = self.seen(&trailer, size, object.modified, false);
                     self.objects.insert(hash, pack);
                 }
+                Ok(Err(damage)) if !damage.is_newer() && condemned.contains(&hash) => {
+                    let pack = self.named_only(hash, &object);
+                    self.objects.insert(hash, pack);
+                }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// A condemned pack that does not tell what is in it: all that is known is which packs snapshots looked for in it.
+    /// It holds nothing of them, and goes only when each has a keeper.
+    fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
+        let packs = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
+        let origin = |pack| OriginSeen {
+            pack,
+            present: SegmentSet::default(),
+            live_bytes: 0,
+            overhead: 0,
+            moved: true,
+        };
+        PackObject {
+            size: object.size,
+            modified: object.modified,
+            kind: PackKind::Data,
+            origins: packs.map(origin).collect(),
+            indexed: false,
+        }
     }
 
     fn seen(&self, trailer: &Trailer, size: u64, modified: SystemTime, indexed: bool) -> PackObject {
