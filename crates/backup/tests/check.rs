@@ -116,7 +116,38 @@ fn a_whole_vault_is_silent_and_every_byte_of_packs_is_read() {
     let packs = wait(store.list("packs/")).unwrap();
     assert_eq!(full.bytes_read, packs.iter().map(|object| object.size).sum::<u64>());
     assert_eq!((full.packs, full.segments), (quick.packs, quick.segments));
-    assert_eq!(recorded.count(Operation::Put, ""), 0, "a check of a whole vault writes nothing");
+    let written = recorded.count(Operation::Put, "");
+    let custody = recorded.count(Operation::Put, "leases/") + recorded.count(Operation::Put, "verified/");
+    assert_eq!(written, custody, "all that it writes is that it was here, and what it found whole");
+    assert_eq!(recorded.count(Operation::Put, "verified/"), 1);
+}
+
+#[test]
+fn an_incremental_check_reads_a_share_and_then_what_is_oldest() {
+    let sample = Sample::new();
+    let vault = sample.open(sample.store());
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let all = look(&vault, ReadData::All).bytes_read;
+    let share = look(&vault, ReadData::Due(30 * day)).bytes_read;
+    assert!(share < all, "just now everything was verified: {share} of {all}");
+    assert_eq!(
+        look(&vault, ReadData::Due(std::time::Duration::ZERO)).bytes_read,
+        all,
+        "everything is too old"
+    );
+}
+
+#[test]
+fn a_newest_snapshot_that_was_seen_and_is_gone_is_named() {
+    let sample = Sample::new();
+    let store = sample.store();
+    let vault = sample.open(store.clone());
+    let newest = latest(&vault);
+    look(&vault, ReadData::All);
+    wait(store.delete(&newest.id.snapshot_name())).unwrap();
+    let report = look(&vault, ReadData::No);
+    let [finding] = &report.findings[..] else { panic!("{:#?}", report.findings) };
+    assert_eq!((finding.severity, &finding.object), (Severity::Damage, &newest.id.snapshot_name()));
 }
 
 #[test]

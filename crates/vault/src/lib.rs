@@ -33,6 +33,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod toy;
 pub mod trash;
+pub mod verified;
 pub mod wire;
 pub mod writer;
 

@@ -90,19 +90,37 @@ impl Holders {
     pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
         // In this order: what the collector condemns, it has relocated before.
         let row = Row::read(store, vault).await?;
-        let mut holders = Self::moved(store, vault).await?;
-        holders.condemn(&row);
+        Self::beside(store, vault, &row).await
+    }
+
+    /// Where packs went, for whoever has read what is condemned. Relocations that are condemned were replaced, and
+    /// count for nothing.
+    pub async fn beside(store: &dyn Store, vault: VaultId, row: &Row) -> Result<Self, VaultError> {
+        let replaced = row.of(What::Relocation);
+        let is_replaced = |object: &ObjectInfo| {
+            ObjectHash::from_object_name(&object.name).is_some_and(|hash| replaced.contains(&hash))
+        };
+        let mut holders = Self::load(store, vault, is_replaced).await?;
+        holders.condemn(row);
         Ok(holders)
     }
 
-    /// Where packs went, for those who only read.
+    /// Every place that any relocation names, for those who try what they can get.
     pub async fn moved(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
+        Self::load(store, vault, |_| false).await
+    }
+
+    async fn load(
+        store: &dyn Store,
+        vault: VaultId,
+        is_replaced: impl Fn(&ObjectInfo) -> bool,
+    ) -> Result<Self, VaultError> {
         let records =
             records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         let mut holders = Self::default();
         for record in records {
-            for moved in record.content.unwrap_or_default() {
-                holders.add(moved);
+            if !is_replaced(&record.object) {
+                record.content.unwrap_or_default().into_iter().for_each(|moved| holders.add(moved));
             }
             holders.records.push(record.object);
         }
@@ -136,6 +154,16 @@ impl Holders {
     pub fn knows(&self, moved: &Moved) -> bool {
         let places = self.places(moved.pack).iter();
         places.filter(|(at, _)| *at == moved.object).any(|(_, there)| there.contains_all(&moved.segments))
+    }
+
+    /// The objects that some relocation names for `pack`.
+    pub fn named_for(&self, pack: PackId) -> impl Iterator<Item = ObjectHash> {
+        self.places(pack).iter().map(|(object, _)| *object)
+    }
+
+    /// Whether some of a pack's segments went to this object.
+    pub fn has_moved(&self, pack: PackId, object: ObjectHash) -> bool {
+        self.places(pack).iter().any(|(at, _)| *at == object)
     }
 
     /// Where packs went, each with what is there.

@@ -45,7 +45,11 @@ impl Check<'_> {
         if !self.report.ended_early {
             let listed: HashSet<_> =
                 objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
-            chain::check(&links, |id| listed.contains(&id), &self.marks, &mut self.report.findings);
+            let is_listed = |id| listed.contains(&id);
+            chain::check(&links, is_listed, &self.marks, &mut self.report.findings);
+            let newest = &self.report.verified.newest;
+            chain::rolled_back(newest, is_listed, &self.marks, &mut self.report.findings);
+            links.iter().for_each(|link| link.saw(&mut self.report.verified));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use store::{Kind, Store};
 
-use super::view::View;
+use super::view::{PackObject, View};
 use crate::condemned::What;
 use crate::error::VaultError;
 use crate::fragment::{self, FRAGMENT_MAX, PackRecord};
@@ -29,7 +29,10 @@ pub(super) fn worn(view: &View, going: &HashSet<ObjectHash>) -> Vec<ObjectHash> 
     };
     let many = in_use().filter(|fragment| fragment.size < SMALL).count() >= SMALL_MANY;
     let worn = in_use().filter(|fragment| {
-        names_what_is_gone(&fragment.packs) || (many && fragment.size < SMALL) || fragment.packs.is_empty()
+        fragment.is_doubtful
+            || names_what_is_gone(&fragment.packs)
+            || (many && fragment.size < SMALL)
+            || fragment.packs.is_empty()
     });
     let mut worn: Vec<_> = worn.map(|fragment| fragment.hash).collect();
     worn.sort();
@@ -46,7 +49,10 @@ pub(super) async fn rewrite(
     going: &HashSet<ObjectHash>,
     new: Vec<PackRecord>,
 ) -> Result<usize, VaultError> {
-    let mut writing = Writing { store, vault, view, records: Vec::new(), size: 0, written: 0 };
+    // Those that are written anew are condemned next: what replaces one must not have its name.
+    let mut avoided = view.row.of(What::Fragment);
+    avoided.extend(worn);
+    let mut writing = Writing { store, vault, avoided, records: Vec::new(), size: 0, written: 0 };
     let mut done: HashSet<ObjectHash> = HashSet::new();
     for record in new {
         done.insert(record.hash);
@@ -61,7 +67,8 @@ pub(super) async fn rewrite(
         let packs = fragment::decode(&bytes, *fragment, vault)
             .map_err(|damage| VaultError::damaged(fragment.index_name(), damage))?;
         for (record, _) in packs {
-            let stays = view.objects.contains_key(&record.hash) && !going.contains(&record.hash);
+            let is_true = |seen: &PackObject| seen.trailer == ObjectHash::of(&record.trailer);
+            let stays = view.objects.get(&record.hash).is_some_and(is_true) && !going.contains(&record.hash);
             if stays && done.insert(record.hash) {
                 // A copy of its own: the fragment's bytes are let go.
                 let trailer = bytes::Bytes::copy_from_slice(&record.trailer);
@@ -91,7 +98,7 @@ pub(super) async fn rewrite(
 struct Writing<'a> {
     store: &'a Arc<dyn Store>,
     vault: VaultId,
-    view: &'a View,
+    avoided: HashSet<ObjectHash>,
     records: Vec<PackRecord>,
     size: usize,
     written: usize,
@@ -110,8 +117,7 @@ impl Writing<'_> {
         }
         let records = std::mem::take(&mut self.records);
         self.size = 0;
-        let condemned = self.view.row.of(What::Fragment);
-        fragment::write(self.store.as_ref(), self.vault, records, &condemned).await?;
+        fragment::write(self.store.as_ref(), self.vault, records, &self.avoided).await?;
         self.written += 1;
         Ok(())
     }

@@ -21,6 +21,9 @@ const WORTH_MOVING: f64 = 0.05;
 pub struct Plan {
     /// For each pack that is needed, the object that is kept for it.
     pub keepers: HashMap<PackId, ObjectHash>,
+    /// Packs that are needed and of which several objects say to hold something, in a way that only their content could
+    /// decide: all of these stay.
+    pub disputed: HashSet<PackId>,
     /// Pack objects that something needs.
     pub needed: HashSet<ObjectHash>,
     /// Pack objects that nothing needs.
@@ -37,8 +40,8 @@ pub struct Plan {
     pub moved_bytes: u64,
 }
 
-/// Makes the plan.
-pub fn plan(view: &View, options: &Options) -> Plan {
+/// Makes the plan. `false_copies` are objects that were found not to hold what they say of a pack.
+pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, ObjectHash)>) -> Plan {
     let condemned = view.row.of(What::Pack);
     let mut plan = Plan::default();
     let mut places: HashMap<PackId, Vec<ObjectHash>> = HashMap::new();
@@ -47,25 +50,21 @@ pub fn plan(view: &View, options: &Options) -> Plan {
             places.entry(origin.pack).or_default().push(*object);
         }
     }
-    for (pack, needed) in &view.live {
-        let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
-        let holding = |object: &ObjectHash| {
-            view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == *pack))
-        };
-        let full =
-            |object: &&ObjectHash| holding(object).is_some_and(|origin| origin.present.contains_all(needed));
-        // One that is not condemned, and of these the one that holds the least besides.
-        let rank = |object: &&ObjectHash| {
-            let present = holding(object).map_or(0, |origin| origin.present.len());
-            (condemned.contains(*object), present, **object)
-        };
-        match objects.iter().filter(full).min_by_key(rank) {
+    for pack in view.live.keys() {
+        let all = places.get(pack).into_iter().flatten();
+        let objects: Vec<ObjectHash> =
+            all.filter(|object| !false_copies.contains(&(*pack, **object))).copied().collect();
+        match keeper(view, options, &condemned, *pack, &objects) {
             Some(keeper) => {
-                plan.keepers.insert(*pack, *keeper);
-                plan.needed.insert(*keeper);
+                plan.keepers.insert(*pack, keeper);
+                plan.needed.insert(keeper);
             }
-            // Damage, or an object that is not understood: whatever holds a part of it stays.
-            None => plan.needed.extend(objects),
+            None => {
+                plan.disputed.insert(*pack);
+                plan.needed.extend(objects);
+                let named = view.named.get(pack).into_iter().flatten();
+                plan.needed.extend(named.filter(|object| view.objects.contains_key(*object)));
+            }
         }
     }
     // Somebody at work may have stored what no snapshot needs yet.
@@ -93,9 +92,58 @@ pub fn plan(view: &View, options: &Options) -> Plan {
     plan
 }
 
+/// The one object that is kept for a pack; `None` when that cannot be told.
+///
+/// A machine that only adds could be in the wrong hands: it can store an object that says to hold a pack, and a snapshot
+/// that says so too. So an object takes the place of what another snapshot names only if a relocation leads to it:
+/// only the collector writes those. And since a pack's id is not known before the pack is there, what was stored before
+/// all others that say to hold it is the true one.
+fn keeper(
+    view: &View,
+    options: &Options,
+    condemned: &HashSet<ObjectHash>,
+    pack: PackId,
+    objects: &[ObjectHash],
+) -> Option<ObjectHash> {
+    let needed = view.live.get(&pack)?;
+    let holding = |object: &ObjectHash| {
+        view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == pack))
+    };
+    let is_full = |object: &ObjectHash| holding(object).is_some_and(|at| at.present.contains_all(needed));
+    // One that is not condemned, and of these the one that holds the least besides.
+    let rank = |object: &&ObjectHash| {
+        (condemned.contains(*object), holding(object).map_or(0, |origin| origin.present.len()), **object)
+    };
+    let moved_to = objects.iter().filter(|object| view.moved.has_moved(pack, **object) && is_full(object));
+    if let Some(object) = moved_to.min_by_key(rank) {
+        return Some(*object);
+    }
+    // What a relocation leads to is a copy that a collector made; a snapshot may name it too.
+    let named = view.named.get(&pack).into_iter().flatten();
+    let named: Vec<ObjectHash> =
+        named.filter(|object| !view.moved.has_moved(pack, **object)).copied().collect();
+    match (named.as_slice(), objects) {
+        ([object], _) if objects.contains(object) => {
+            let received = |object: &ObjectHash| view.objects.get(object).map(|seen| seen.modified);
+            let first = received(object).map(|received| received + options.settle);
+            let is_later = |other: &ObjectHash| {
+                other == object || view.moved.has_moved(pack, *other) || received(other) >= first
+            };
+            (is_full(object) && objects.iter().all(is_later)).then_some(*object)
+        }
+        // The relocation was lost.
+        (_, [object]) if !named.iter().any(|named| view.objects.contains_key(named)) => {
+            is_full(object).then_some(*object)
+        }
+        _ => None,
+    }
+}
+
 /// The bytes of an object that are kept because of it.
 fn used(plan: &Plan, object: ObjectHash, seen: &PackObject) -> u64 {
-    let kept = seen.origins.iter().filter(|origin| plan.keepers.get(&origin.pack) == Some(&object));
+    let kept = seen.origins.iter().filter(|origin| {
+        plan.keepers.get(&origin.pack) == Some(&object) || plan.disputed.contains(&origin.pack)
+    });
     kept.map(|origin| origin.live_bytes + origin.overhead).sum()
 }
 
@@ -105,7 +153,9 @@ fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>,
             .origins
             .iter()
             .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
-        whole && plan.needed.contains(*object) && !condemned.contains(*object)
+        // Before that, an older one could be hidden still.
+        let is_settled = seen.modified + options.settle + options.settle <= view.now;
+        whole && is_settled && plan.needed.contains(*object) && !condemned.contains(*object)
     };
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));

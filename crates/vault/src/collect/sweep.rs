@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use store::Store;
 
 use super::plan::Plan;
-use super::view::{Standing, View};
+use super::proof::Depth;
+use super::view::{Authority, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
@@ -31,15 +32,26 @@ impl Collector<'_> {
             if watch.is_cancelled() {
                 break;
             }
-            let (back, rest): (Vec<_>, Vec<_>) =
+            let (back, mut rest): (Vec<_>, Vec<_>) =
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
-            if !back.is_empty() {
-                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned.
-                if !rest.is_empty() {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
-                }
+            // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
+            if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
                 self.store.delete(&condemnation.name).await?;
                 report.taken_back += back.len() as u64;
+                continue;
+            }
+            if !back.is_empty() {
+                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned,
+                // for nobody. So the old one waits for a later cleanup, unless the store hides nothing.
+                let missing =
+                    |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
+                if rest.iter().any(|object| missing(&object)) {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                if self.options.settle.is_zero() {
+                    self.store.delete(&condemnation.name).await?;
+                    report.taken_back += back.len() as u64;
+                }
                 continue;
             }
             let present: Vec<_> =
@@ -60,6 +72,17 @@ impl Collector<'_> {
                 What::Snapshot | What::Fragment | What::Relocation => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
+            if !refuted.is_empty() {
+                // What was to replace them is not what it says: they are the truth.
+                rest.retain(|object| !refuted.contains(object));
+                if !rest.is_empty() {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                self.store.delete(&condemnation.name).await?;
+                report.taken_back += refuted.len() as u64;
+                continue;
+            }
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
             self.delete(view, &going, report).await?;
@@ -73,8 +96,11 @@ impl Collector<'_> {
             swept.sort();
             swept.dedup();
             condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
-            for name in done {
-                self.store.delete(&name).await?;
+            // Where the new one may be hidden yet, the old ones go in a later cleanup.
+            if self.options.settle.is_zero() {
+                for name in done {
+                    self.store.delete(&name).await?;
+                }
             }
         }
         Ok(())
@@ -113,7 +139,8 @@ impl Collector<'_> {
     /// Why nothing that this condemnation names may be deleted yet.
     fn blocked(&self, view: &View, condemnation: &Condemnation) -> Option<Waiting> {
         let settle = self.options.settle;
-        let seen_by_all = condemnation.since + settle;
+        // Twice, since the store's times are only so good.
+        let seen_by_all = condemnation.since + settle + settle;
         let since = condemnation.since;
         if view.now < seen_by_all + settle {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
@@ -138,6 +165,21 @@ impl Collector<'_> {
     }
 }
 
+/// Whether a newer record than this one names the object, and has been there for longer than `settled`.
+fn is_condemned_anew(
+    view: &View,
+    condemnation: &Condemnation,
+    object: &Condemned,
+    settled: Duration,
+) -> bool {
+    let margin = settled + settled;
+    let is_newer = |other: &&Condemnation| {
+        (other.since, &other.name) > (condemnation.since, &condemnation.name)
+            && other.since + margin <= view.now
+    };
+    view.row.condemnations.iter().filter(is_newer).any(|other| other.objects.contains(object))
+}
+
 /// How many objects are deleted between two looks at the lease.
 const DELETES_AT_ONCE: usize = 16;
 
@@ -152,13 +194,22 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     }
 }
 
-/// Whether everything that is needed of a pack object is in objects that nobody means to delete.
+/// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
+/// itself does not count as long as there is one that somebody names.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
     let condemned = view.row.of(What::Pack);
+    let has_named = |pack| {
+        view.objects.iter().any(|(other, seen)| {
+            view.authority(pack, *other) > Authority::Itself
+                && seen.origins.iter().any(|origin| origin.pack == pack)
+        })
+    };
+    let is_safe = |pack| match plan.keepers.get(&pack) {
+        Some(keeper) => !condemned.contains(keeper),
+        None => view.authority(pack, object.hash) == Authority::Itself && has_named(pack),
+    };
     view.objects.get(&object.hash).is_some_and(|seen| {
-        seen.origins
-            .iter()
-            .filter(|origin| view.live.contains_key(&origin.pack))
-            .all(|origin| plan.keepers.get(&origin.pack).is_some_and(|keeper| !condemned.contains(keeper)))
+        let live = seen.origins.iter().filter(|origin| view.live.contains_key(&origin.pack));
+        live.map(|origin| origin.pack).all(is_safe)
     })
 }

@@ -15,6 +15,7 @@ use crate::fragment::{self, FRAGMENT_MAX};
 use crate::lease::{self, Seen};
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::pack::{PackKind, Trailer, read_trailer};
+use crate::pins::Pins;
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
 use crate::snapshot::{self, SNAPSHOT_MAX};
@@ -32,6 +33,17 @@ pub enum Standing {
     Expired,
     /// It cannot be read, so nobody knows what it needs.
     Unreadable,
+}
+
+/// Who says that an object holds a pack, the least trustworthy first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Authority {
+    /// Nobody but the object itself, or an index fragment: whoever may add to the vault can say so.
+    Itself,
+    /// A living snapshot: whoever has an agent's keys can sign one.
+    Owner,
+    /// A relocation: only collectors write those, after they have compared every segment with its hash.
+    Custodian,
 }
 
 /// A segment's pack in an object.
@@ -60,8 +72,10 @@ pub struct PackObject {
     pub kind: PackKind,
     /// The packs whose segments are in it.
     pub origins: Vec<OriginSeen>,
-    /// An index fragment names it.
+    /// An index fragment that stays names it.
     pub indexed: bool,
+    /// The hash of its trailer.
+    pub trailer: ObjectHash,
 }
 
 /// An index fragment.
@@ -73,6 +87,8 @@ pub struct FragmentSeen {
     pub size: u64,
     /// The pack objects it names.
     pub packs: Vec<ObjectHash>,
+    /// What it says of some pack is not so, or another fragment says otherwise.
+    pub is_doubtful: bool,
 }
 
 /// Everything.
@@ -90,7 +106,7 @@ pub struct View {
     pub snapshots: HashMap<SnapshotId, Standing>,
     /// Which segments living snapshots need.
     pub live: HashMap<PackId, SegmentSet>,
-    /// The objects that living snapshots name for each pack.
+    /// The objects that living snapshots name for each pack: signed by the owner.
     pub named: HashMap<PackId, Vec<ObjectHash>>,
     /// Packs that expired snapshots needed.
     pub expired_needs: HashSet<PackId>,
@@ -118,6 +134,7 @@ impl View {
         let leases = lease::read_all(store.as_ref(), vault).await?;
         let row = Row::read(store.as_ref(), vault).await?;
         let trash = Trash::read(store.as_ref(), vault).await?;
+        let pins = Pins::read(store.as_ref(), vault).await?;
         let mut view = Self {
             now,
             leases,
@@ -132,9 +149,11 @@ impl View {
             fragments: Vec::new(),
             not_understood: Vec::new(),
         };
-        view.read_snapshots(store, vault, delay).await?;
+        let unreadable = pins.unreadable().iter();
+        view.not_understood.extend(unreadable.map(|(name, damage)| (name.clone(), damage.to_string())));
+        view.read_snapshots(store, vault, delay, &pins).await?;
         watch.stage("reading the index");
-        view.moved = Holders::moved(store.as_ref(), vault).await?;
+        view.moved = Holders::beside(store.as_ref(), vault, &view.row).await?;
         let mut known = HashMap::new();
         view.read_fragments(store, vault, &mut known).await?;
         view.read_packs(store, vault, known).await?;
@@ -146,6 +165,7 @@ impl View {
         store: &Arc<dyn Store>,
         vault: VaultId,
         delay: Duration,
+        pins: &Pins,
     ) -> Result<(), VaultError> {
         let objects = store.list(name::SNAPSHOTS).await?;
         let fetches = objects.into_iter().map(|object| async {
@@ -159,7 +179,10 @@ impl View {
                 continue;
             };
             let forgotten = self.trash.get(id);
-            let expired = forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
+            // A pin that cannot be read may be anybody's.
+            let is_pinned = pins.until(id, self.now).is_some() || !pins.unreadable().is_empty();
+            let expired =
+                !is_pinned && forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
             let decoded = match outcome {
                 Ok(bytes) => snapshot::decode(&bytes, id, vault),
                 Err(error) => match error.kind {
@@ -198,8 +221,9 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        known: &mut HashMap<ObjectHash, PackObject>,
+        known: &mut HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
+        let condemned = self.row.of(What::Fragment);
         for object in store.list(name::INDEX).await? {
             let Some(hash) = hash_in(&object, name::INDEX) else {
                 self.not_understood.push((object.name, "its name is not an index fragment's".to_owned()));
@@ -215,20 +239,30 @@ impl View {
             };
             match decoded {
                 Ok(packs) => {
+                    for (pack, trailer) in &packs {
+                        let encoded = ObjectHash::of(&pack.trailer);
+                        let (first, doubtful) = known.entry(pack.hash).or_insert_with(|| {
+                            (self.seen(trailer, encoded, pack.size, object.modified), false)
+                        });
+                        first.indexed |= !condemned.contains(&hash);
+                        // One of them is wrong: the pack itself is asked.
+                        *doubtful |= first.trailer != encoded;
+                    }
                     self.fragments.push(FragmentSeen {
                         hash,
                         size: object.size,
                         packs: packs.iter().map(|(pack, _)| pack.hash).collect(),
+                        is_doubtful: false,
                     });
-                    for (pack, trailer) in &packs {
-                        known
-                            .entry(pack.hash)
-                            .or_insert_with(|| self.seen(trailer, pack.size, object.modified, true));
-                    }
                 }
                 // A repair replaced it: it goes with what else is condemned.
                 Err(damage) if !damage.is_newer() && self.row.of(What::Fragment).contains(&hash) => {
-                    self.fragments.push(FragmentSeen { hash, size: object.size, packs: Vec::new() });
+                    self.fragments.push(FragmentSeen {
+                        hash,
+                        size: object.size,
+                        packs: Vec::new(),
+                        is_doubtful: false,
+                    });
                 }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
@@ -241,9 +275,9 @@ impl View {
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
-        mut known: HashMap<ObjectHash, PackObject>,
+        mut known: HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
-        let mut unknown = Vec::new();
+        let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
         let condemned = self.row.of(What::Pack);
         for object in store.list(name::PACKS).await? {
             let hash =
@@ -253,21 +287,19 @@ impl View {
                 continue;
             };
             match known.remove(&hash) {
-                Some(mut pack) if pack.size == object.size => {
+                Some((mut pack, false)) if pack.size == object.size => {
                     pack.modified = object.modified;
                     self.objects.insert(hash, pack);
                 }
-                // A repair replaced it: it goes with what else is condemned.
-                Some(mut pack) if condemned.contains(&hash) => {
-                    (pack.modified, pack.size) = (object.modified, object.size);
-                    self.objects.insert(hash, pack);
-                }
-                Some(pack) => {
-                    let problem = format!("it has {} bytes where {} are recorded", object.size, pack.size);
-                    self.not_understood.push((object.name, problem));
+                Some(_) => {
+                    doubtful.insert(hash);
+                    unknown.push((hash, object));
                 }
                 None => unknown.push((hash, object)),
             }
+        }
+        for fragment in &mut self.fragments {
+            fragment.is_doubtful = fragment.packs.iter().any(|pack| doubtful.contains(pack));
         }
         let reads = unknown.into_iter().map(|(hash, object)| async move {
             let outcome = read_trailer(store.as_ref(), hash, vault).await;
@@ -276,8 +308,8 @@ impl View {
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
         while let Some((hash, object, outcome)) = reads.next().await {
             match outcome {
-                Ok(Ok((trailer, _, size))) => {
-                    let pack = self.seen(&trailer, size, object.modified, false);
+                Ok(Ok((trailer, encoded, size))) => {
+                    let pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
                     self.objects.insert(hash, pack);
                 }
                 Ok(Err(damage)) if !damage.is_newer() && condemned.contains(&hash) => {
@@ -295,7 +327,9 @@ impl View {
     /// A condemned pack that does not tell what is in it: all that is known is which packs snapshots looked for in it.
     /// It holds nothing of them, and goes only when each has a keeper.
     fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
-        let packs = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
+        let named = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
+        let moved = self.moved.all_moved().filter(|(_, to, _)| *to == hash).map(|(pack, ..)| pack);
+        let packs: HashSet<PackId> = named.chain(moved).collect();
         let origin = |pack| OriginSeen {
             pack,
             present: SegmentSet::default(),
@@ -307,12 +341,13 @@ impl View {
             size: object.size,
             modified: object.modified,
             kind: PackKind::Data,
-            origins: packs.map(origin).collect(),
+            origins: packs.into_iter().map(origin).collect(),
             indexed: false,
+            trailer: ObjectHash::default(),
         }
     }
 
-    fn seen(&self, trailer: &Trailer, size: u64, modified: SystemTime, indexed: bool) -> PackObject {
+    fn seen(&self, trailer: &Trailer, encoded: ObjectHash, size: u64, modified: SystemTime) -> PackObject {
         let mut origins: Vec<_> = trailer
             .origins
             .iter()
@@ -334,7 +369,18 @@ impl View {
                 origin.overhead += 40;
             }
         }
-        PackObject { size, modified, kind: trailer.kind, origins, indexed }
+        PackObject { size, modified, kind: trailer.kind, origins, indexed: false, trailer: encoded }
+    }
+
+    /// Who says that `object` holds `pack`.
+    pub fn authority(&self, pack: PackId, object: ObjectHash) -> Authority {
+        if self.moved.named_for(pack).any(|place| place == object) {
+            Authority::Custodian
+        } else if self.named.get(&pack).is_some_and(|named| named.contains(&object)) {
+            Authority::Owner
+        } else {
+            Authority::Itself
+        }
     }
 
     /// Whether some snapshot cannot be read: then nobody knows what is needed.

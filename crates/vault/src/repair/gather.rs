@@ -12,7 +12,7 @@ use crate::error::Damage;
 use crate::fragment::{self, FRAGMENT_MAX, PackRecord};
 use crate::moving::{Mover, Sealed, damage_of, read_each};
 use crate::name::{ObjectHash, PackId};
-use crate::pack::{Origin, PackKind, SegmentRow, Trailer, read_trailer};
+use crate::pack::{Origin, PackKind, SegmentRow, Trailer, hash_of, read_trailer};
 use crate::segments::SegmentSet;
 
 /// What goes into the new pack of one origin.
@@ -49,8 +49,15 @@ impl Repairing<'_> {
             self.heal(name, damage, How::PutBack);
             return Ok(());
         }
-        let gathered = match self.table(object).await? {
-            Some(table) => self.by_table(object, is_there, &table, uses).await?,
+        let mut gathered = None;
+        if let Some((table, is_certain)) = self.table(object).await? {
+            let found = self.by_table(object, is_there, &table, uses).await?;
+            // A fragment may lie. When all segments are there, the name of the object tells.
+            let lies = !is_certain && is_original(&table, &found, object) == Some(false);
+            gathered = (!lies).then_some(found);
+        }
+        let gathered = match gathered {
+            Some(gathered) => gathered,
             None => self.without_table(object, uses).await?,
         };
         let mut lost = Vec::new();
@@ -104,16 +111,21 @@ impl Repairing<'_> {
         }
     }
 
-    /// The table of a pack, from where it is certain: a whole fragment here, or the whole object at the replica. The
-    /// damaged object's own could be what is damaged.
-    async fn table(&self, object: ObjectHash) -> Result<Option<Trailer>, RepairError> {
+    /// The table of a pack, and whether it is certain: from the whole object at the replica, or else from a fragment
+    /// here. The damaged object's own could be what is damaged.
+    async fn table(&self, object: ObjectHash) -> Result<Option<(Trailer, bool)>, RepairError> {
+        if let Some((_, record)) = self.whole(object).await?
+            && let Ok(trailer) = Trailer::decode(&record.trailer)
+        {
+            return Ok(Some((trailer, true)));
+        }
         if let Some((fragment, _)) = self.here.sources.get(&object) {
             match self.store.get(&fragment.index_name(), FRAGMENT_MAX).await {
                 Ok(bytes) => {
                     let packs = fragment::decode(&bytes, *fragment, self.vault()).unwrap_or_default();
                     let found = packs.into_iter().find(|(record, _)| record.hash == object);
                     if let Some((_, trailer)) = found {
-                        return Ok(Some(trailer));
+                        return Ok(Some((trailer, false)));
                     }
                 }
                 Err(error) => {
@@ -121,8 +133,7 @@ impl Repairing<'_> {
                 }
             }
         }
-        let found = self.whole(object).await?;
-        Ok(found.and_then(|(_, record)| Trailer::decode(&record.trailer).ok()))
+        Ok(None)
     }
 
     /// All that can be had of an object whose table is known: everything good in it, and the rest from the replica.
@@ -243,4 +254,18 @@ impl Repairing<'_> {
         }
         Ok(all)
     }
+}
+
+/// Whether the table and these segments are the object of this name; `None` when segments are missing.
+fn is_original(table: &Trailer, gathered: &[Gathered], object: ObjectHash) -> Option<bool> {
+    let of = |gathered: &Gathered, sealed: &Sealed| (gathered.origin.pack, sealed.number);
+    let all =
+        gathered.iter().flat_map(|from| from.sealed.iter().map(move |sealed| (of(from, sealed), sealed)));
+    let by_place: HashMap<(PackId, u32), &Sealed> = all.collect();
+    let sealed = table.rows.iter().map(|row| {
+        let origin = table.origins.get(row.origin as usize)?;
+        by_place.get(&(origin.pack, row.number)).map(|sealed| &sealed.bytes)
+    });
+    let sealed: Option<Vec<&Bytes>> = sealed.collect();
+    sealed.map(|sealed| hash_of(table, sealed.into_iter()) == object)
 }

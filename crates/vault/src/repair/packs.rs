@@ -1,20 +1,18 @@
 //! Which packs are damaged or missing, of those that snapshots need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
-use store::Store;
 
 use super::{How, Needs, RepairError, Repairing};
-use crate::check::{PackReading, Watch};
+use crate::condemned::{Condemned, What};
 use crate::damage;
-use crate::error::{Damage, VaultError};
+use crate::error::Damage;
 use crate::fragment::PackRecord;
-use crate::moving::damage_of;
-use crate::name::{self, ObjectHash, PackId, VaultId};
+use crate::moving::{damage_of, prove};
+use crate::name::{self, ObjectHash, PackId};
 use crate::pack::read_trailer;
 use crate::relocation::Moved;
 use crate::segments::SegmentSet;
@@ -93,7 +91,13 @@ impl Repairing<'_> {
                     broken.insert(*object, Damage::Missing);
                 }
                 (Some(found), Some(recorded)) if found != recorded => {
-                    broken.insert(*object, Damage::Length { recorded, found });
+                    // A fragment may lie: whoever adds to a vault can write one.
+                    match prove(self.store, *object, found, vault, self.watch).await? {
+                        Ok(()) => self.unmask(*object).await?,
+                        Err(_) => {
+                            broken.insert(*object, Damage::Length { recorded, found });
+                        }
+                    }
                 }
                 (Some(_), Some(_)) => {}
                 (Some(_), None) => {
@@ -119,6 +123,20 @@ impl Repairing<'_> {
             self.heal(name::INDEX.to_owned(), Damage::Missing, How::MadeAnew);
         }
         Ok(broken)
+    }
+
+    /// A fragment says something else of a pack than the pack, which is what its name says: the fragment goes.
+    async fn unmask(&mut self, object: ObjectHash) -> Result<(), RepairError> {
+        self.proved.insert(object);
+        let Some((fragment, _)) = self.here.sources.remove(&object) else { return Ok(()) };
+        let what = Condemned { what: What::Fragment, hash: fragment };
+        if self.condemn.insert(what) {
+            let lie = Damage::Nonsense("it says something else of a pack than the pack itself");
+            self.heal(fragment.index_name(), lie, How::MadeAnew);
+            // All that it names is named anew.
+            self.here.sources.retain(|_, (by, _)| *by != fragment);
+        }
+        Ok(())
     }
 
     /// Reads the packs that are suspected, every byte of them.
@@ -161,30 +179,4 @@ impl Repairing<'_> {
         found.sort_by_key(|(object, _)| *object);
         Ok(found)
     }
-}
-
-/// Reads a pack piece by piece and compares it with its name.
-async fn prove(
-    store: &Arc<dyn Store>,
-    object: ObjectHash,
-    size: u64,
-    vault: VaultId,
-    watch: &dyn Watch,
-) -> Result<Result<(), Damage>, VaultError> {
-    let mut reading = match PackReading::begin(store.as_ref(), object, size, vault).await {
-        Ok(Ok(reading)) => reading,
-        Ok(Err(damage)) => return Ok(Err(damage)),
-        Err(error) => return damage_of(error).map(Err),
-    };
-    let name = object.pack_name();
-    for piece in reading.pieces() {
-        match store.get_range(&name, piece.range.clone()).await {
-            Ok(bytes) => {
-                reading.take(&piece, &bytes);
-                watch.read(bytes.len() as u64);
-            }
-            Err(error) => return damage_of(error).map(Err),
-        }
-    }
-    Ok(reading.finish())
 }

@@ -112,7 +112,7 @@ fn damage_in(bytes: &Bytes, hash: ObjectHash) -> Option<Damage> {
 
 impl Repairing<'_> {
     /// An object of the replica, if it is there and its bytes match its name.
-    async fn from_replica(
+    async fn fetch_small(
         &self,
         object: &str,
         hash: ObjectHash,
@@ -186,7 +186,7 @@ impl Repairing<'_> {
         damage: Damage,
     ) -> Result<(), RepairError> {
         let object = format!("{folder}{hash}");
-        if let Some(bytes) = self.from_replica(&object, hash, size_max).await? {
+        if let Some(bytes) = self.fetch_small(&object, hash, size_max).await? {
             return self.put_back(&object, bytes, damage).await;
         }
         match folder {
@@ -212,7 +212,7 @@ impl Repairing<'_> {
         let missing: BTreeSet<_> = theirs.difference(&ours).copied().collect();
         for hash in missing {
             let object = format!("{folder}{hash}");
-            let Some(bytes) = self.from_replica(&object, hash, size_max).await? else { continue };
+            let Some(bytes) = self.fetch_small(&object, hash, size_max).await? else { continue };
             let (vault, owner) = (self.descriptor.vault, self.descriptor.owner);
             let is_ours = match folder {
                 name::KEYS => vault_of(&bytes) == Some(vault),
@@ -253,7 +253,7 @@ impl Repairing<'_> {
             if damage != Damage::HashMismatch && damage != Damage::Missing && !is_torn(&damage) {
                 continue;
             }
-            let found = self.from_replica(&object, id, SNAPSHOT_MAX).await?;
+            let found = self.fetch_small(&object, id, SNAPSHOT_MAX).await?;
             let decoded = found.and_then(|bytes| Some((self.decode(id, &bytes).ok()?, bytes)));
             match decoded {
                 Some((snapshot, bytes)) => {

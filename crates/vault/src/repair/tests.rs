@@ -73,6 +73,11 @@ async fn change(store: &Arc<dyn Store>, name: &str, how: &str) {
         "delete" => return store.delete(name).await.unwrap(),
         "truncate" => bytes.truncate(bytes.len() / 2),
         "empty" => bytes.clear(),
+        // Of a pack: the hash of the last segment.
+        "flip the table" if bytes.len() > 60 => {
+            let at = bytes.len() - 20;
+            bytes[at] ^= 1;
+        }
         "flip the end" => *bytes.last_mut().unwrap() ^= 1,
         // Not in the header or the features: those could be a newer program's.
         "flip the beginning" => bytes[20] ^= 1,
@@ -97,7 +102,9 @@ async fn every_damage_to_every_kind_is_healed_from_a_replica() {
             continue;
         }
         kinds.insert(object.split('/').next().unwrap().to_owned());
-        for how in ["delete", "truncate", "empty", "flip", "flip the end", "flip the beginning"] {
+        for how in
+            ["delete", "truncate", "empty", "flip", "flip the table", "flip the end", "flip the beginning"]
+        {
             let store = duplicate(&ward.store).await;
             change(&store, &object, how).await;
             let report = fix(&store, Some(&replica), &all()).await;
@@ -188,7 +195,7 @@ async fn damage_outside_of_segments_is_healed_without_a_replica() {
     let ward = a_ward().await;
     let expected = all_contents(&ward.store, &ward).await;
     let c = ward.packs[2].1.pack_name();
-    for how in ["flip the beginning", "flip the end"] {
+    for how in ["flip the beginning", "flip the end", "flip the table"] {
         let store = duplicate(&ward.store).await;
         change(&store, &c, how).await;
         let report = fix(&store, None, &all()).await;
@@ -326,4 +333,28 @@ async fn a_quick_repair_reads_no_pack() {
     let missing = store.get("packs/none", 1).await.unwrap_err();
     assert_eq!(missing.kind, Kind::NotFound);
     assert!(records::read_all(store.as_ref(), name::DAMAGE, 1 << 20, |_| Ok(())).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_fragment_that_lies_about_a_pack_goes_and_the_pack_stays() {
+    let ward = a_ward().await;
+    let expected = all_contents(&ward.store, &ward).await;
+    let (pack, object) = ward.packs[2];
+    let name = object.pack_name();
+    let mut forged = crate::pack::PackAssembler::new(crate::pack::PackKind::Data, VAULT, pack);
+    forged.push(Bytes::from_static(b"something else"));
+    let forged = forged.finish(0, Bytes::from_static(b"forged"), Bytes::from_static(b"forged"));
+    let lie = PackRecord { hash: object, size: forged.size, trailer: forged.trailer };
+    for fragment in names(&ward.store, name::INDEX).await {
+        ward.store.delete(&fragment).await.unwrap();
+    }
+    crate::fragment::write(ward.store.as_ref(), VAULT, vec![lie], &Default::default()).await.unwrap();
+    let report = fix(&ward.store, None, &all()).await;
+    assert!(report.lost.is_empty() && report.bytes_written == 0, "{report:#?}");
+    assert!(names(&ward.store, name::PACKS).await.contains(&name));
+    assert_eq!(all_contents(&ward.store, &ward).await, expected);
+    assert_sound(&ward.store, "the lie is condemned").await;
+    clean(&ward.store).await;
+    assert_sound(&ward.store, "the lie is gone").await;
+    assert_eq!(all_contents(&ward.store, &ward).await, expected);
 }

@@ -1,0 +1,34 @@
+//! Many scenarios, one after the other.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::scenario;
+
+/// What many scenarios did together.
+#[derive(Debug, Default)]
+pub struct Campaign {
+    /// How many were played.
+    pub scenarios: u64,
+    /// Seeds that found something, and what.
+    pub failures: Vec<(u64, String)>,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// Plays seeds from `first` on, until so many were played or the time is over.
+pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> Campaign {
+    let (begun, mut campaign) = (Instant::now(), Campaign::default());
+    while campaign.scenarios < scenarios && begun.elapsed() < time && campaign.failures.len() < failures_max {
+        let seed = first.wrapping_add(campaign.scenarios);
+        let verdict = scenario::run(seed, false);
+        campaign.scenarios += 1;
+        for (what, times) in verdict.counts {
+            *campaign.counts.entry(what).or_default() += times;
+        }
+        if let Some(violation) = verdict.violation {
+            campaign.failures.push((seed, format!("{violation} ({})", verdict.character)));
+        }
+    }
+    campaign
+}

@@ -1,0 +1,16 @@
+//! Proof by simulation: the vault's protocols (`docs/gc.md`) run in one thread from one seed, against hostile schedules
+//! and a hostile store.
+//!
+//! [`scenario::run`] plays one seed. [`world`] holds the time and the store's true state, [`actor_store`] is the store as
+//! one actor sees it, [`actors`] act, and [`oracle`] judges after every step. The same seed gives the same run everywhere.
+
+pub mod actor_store;
+pub mod actors;
+pub mod campaign;
+pub mod objects;
+pub mod oracle;
+pub mod quiet;
+pub mod random;
+pub mod scenario;
+pub mod toy;
+pub mod world;

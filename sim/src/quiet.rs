@@ -1,0 +1,214 @@
+//! The end of a scenario: nobody works any more, nothing goes wrong, and two cleanups must leave no garbage.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use vault::collect::Report;
+use vault::pack::{Trailer, verify_whole};
+use vault::{ObjectHash, PackId, SegmentSet, condemned, fragment, name, snapshot, trash};
+
+use crate::actors::Actor;
+use crate::objects::{Millis, Objects};
+use crate::scenario::advance;
+use crate::toy::{self, VAULT};
+use crate::world::{Faults, World, lock};
+
+/// Two do, unless what a disturbed cleanup left behind keeps the first from seeing what is worth moving.
+const CLEANUPS_MAX: u64 = 4;
+const DAY: Millis = 24 * 3600 * 1000;
+
+/// Lets all come to rest and looks at what is left.
+pub fn settle(actor: &Actor) {
+    let outcome = come_to_rest(actor);
+    let mut world = lock(&actor.world);
+    if let Err(problem) = outcome {
+        world.oracle.violation.get_or_insert(format!("at rest: {problem}"));
+    }
+}
+
+fn come_to_rest(actor: &Actor) -> Result<(), String> {
+    {
+        let mut world = lock(&actor.world);
+        world.note(|| "all is quiet now".to_owned());
+        (world.faults, world.full_until) = (Faults::default(), 0);
+        let settle = world.settle;
+        // Longer than every lease, and than what was never needed is left alone.
+        world.advance(settle + 10 * DAY);
+        forget_unreadable(&mut world);
+        world.advance(actor.rules.delay + DAY);
+    }
+    let mut found = Ok(());
+    for cleanups in 1..=CLEANUPS_MAX {
+        let report = clean(actor)?;
+        let mut world = lock(&actor.world);
+        let World { oracle, objects, now, .. } = &mut *world;
+        oracle.look(*now, objects);
+        if oracle.violation.is_some() {
+            return Ok(());
+        }
+        found = Remains::read(objects, *now, actor.rules.delay).check(&report, oracle.was_robbed);
+        if found.is_ok() && cleanups >= 2 {
+            let what =
+                if cleanups == 2 { "clean after two cleanups" } else { "clean after three or four cleanups" };
+            world.count(what, 1);
+            return Ok(());
+        }
+        world.advance(2 * DAY);
+    }
+    found
+}
+
+/// Whoever sees that a snapshot is garbage can forget it: it must not hold up collection for ever.
+fn forget_unreadable(world: &mut World) {
+    let is_garbage = |name: &str, bytes: &bytes::Bytes| {
+        let id = ObjectHash::from_object_name(name)?;
+        snapshot::decode(bytes, id, VAULT).is_err().then_some(id)
+    };
+    let garbage: Vec<_> = world
+        .objects
+        .all(name::SNAPSHOTS)
+        .filter_map(|(name, object)| is_garbage(name, &object.bytes))
+        .collect();
+    for id in garbage {
+        let mark = trash::encode(VAULT, &[toy::mark(id, &mut world.random)]);
+        let name = format!("{}{}", name::TRASH, ObjectHash::of(&mark));
+        world.change(&name, crate::objects::Change::Put(mark.into()));
+    }
+}
+
+fn clean(actor: &Actor) -> Result<Report, String> {
+    let report = Arc::new(Mutex::new(None));
+    let mut future: Pin<Box<dyn Future<Output = ()> + Send + '_>> = Box::pin({
+        let report = report.clone();
+        async move {
+            let outcome = actor.clean_usually().await;
+            if let Ok(mut report) = report.lock() {
+                *report = Some(outcome);
+            }
+        }
+    });
+    while !advance(&actor.world, actor.number, &mut future) {
+        let mut world = lock(&actor.world);
+        if world.oracle.violation.is_some() {
+            break;
+        }
+        world.advance(20);
+    }
+    drop(future);
+    let report = report.lock().ok().and_then(|mut report| report.take());
+    match report {
+        Some(Ok(report)) => Ok(report),
+        Some(Err(error)) => Err(format!("a cleanup fails: {error}")),
+        None => Ok(Report::default()),
+    }
+}
+
+/// What is in the store at the end.
+#[derive(Debug, Default)]
+struct Remains {
+    needs: BTreeMap<PackId, SegmentSet>,
+    /// Objects that living snapshots name.
+    named: BTreeSet<(PackId, ObjectHash)>,
+    packs: BTreeMap<ObjectHash, Trailer>,
+    fragments: BTreeMap<ObjectHash, Vec<ObjectHash>>,
+    expired: Vec<ObjectHash>,
+    condemned: BTreeSet<String>,
+    names: HashSet<String>,
+}
+
+impl Remains {
+    fn read(objects: &Objects, now: Millis, delay: Millis) -> Self {
+        let mut remains = Self::default();
+        remains.names = objects.all("").map(|(name, _)| name.to_owned()).collect();
+        let mut forgotten: BTreeMap<ObjectHash, Millis> = BTreeMap::new();
+        for (_, object) in objects.all(name::TRASH) {
+            for mark in trash::decode(&object.bytes, VAULT).unwrap_or_default() {
+                let since = forgotten.entry(mark.snapshot).or_default();
+                *since = (*since).max(object.modified);
+            }
+        }
+        for (name, object) in objects.all(name::SNAPSHOTS) {
+            let Some(id) = ObjectHash::from_object_name(name) else { continue };
+            if forgotten.get(&id).is_some_and(|since| since + delay + DAY < now) {
+                remains.expired.push(id);
+            } else if let Ok(found) = snapshot::decode(&object.bytes, id, VAULT) {
+                for need in found.envelope.needs {
+                    remains.named.insert((need.pack, need.object));
+                    remains.needs.entry(need.pack).or_default().union(&need.segments);
+                }
+            }
+        }
+        for (name, object) in objects.all(name::PACKS) {
+            let Some(hash) = ObjectHash::from_object_name(name) else { continue };
+            if let Ok(trailer) = verify_whole(&object.bytes, hash, VAULT) {
+                remains.packs.insert(hash, trailer);
+            }
+        }
+        for (name, object) in objects.all(name::INDEX) {
+            let Some(hash) = ObjectHash::from_object_name(name) else { continue };
+            if let Ok(packs) = fragment::decode(&object.bytes, hash, VAULT) {
+                let packs = packs.into_iter().map(|(record, _)| record.hash).collect();
+                remains.fragments.insert(hash, packs);
+            }
+        }
+        for (_, object) in objects.all(name::CONDEMNED) {
+            let objects = condemned::decode(&object.bytes, VAULT).unwrap_or_default();
+            remains.condemned.extend(objects.iter().map(condemned::Condemned::object_name));
+        }
+        remains
+    }
+
+    /// Whether there is garbage. A thief can keep something from being collected, by needing it.
+    fn check(&self, report: &Report, was_robbed: bool) -> Result<(), String> {
+        if let Some(id) = self.expired.first() {
+            return Err(format!("snapshot {} is still there", id.short()));
+        }
+        if let Some(name) = self.condemned.iter().find(|name| self.names.contains(*name)) {
+            return Err(format!("{name} is condemned and still there"));
+        }
+        for (fragment, packs) in &self.fragments {
+            if let Some(gone) = packs.iter().find(|pack| !self.packs.contains_key(*pack)) {
+                return Err(format!(
+                    "fragment {} names pack {}, which is not there",
+                    fragment.short(),
+                    gone.short()
+                ));
+            }
+        }
+        let named: BTreeSet<_> = self.fragments.values().flatten().collect();
+        for (object, trailer) in &self.packs {
+            if !named.contains(object) {
+                return Err(format!("no fragment names pack {}", object.short()));
+            }
+            let is_needed = trailer.origins.iter().any(|origin| self.is_needed(*object, origin.pack));
+            if !is_needed && !was_robbed {
+                return Err(format!("nothing needs pack {}", object.short()));
+            }
+        }
+        let allowed = report.bytes_live as f64 * 0.05 + 1.0;
+        if !was_robbed && !self.is_disputed() && report.bytes_unused as f64 > allowed {
+            return Err(format!("{} bytes are unused, of {} used", report.bytes_unused, report.bytes_live));
+        }
+        Ok(())
+    }
+
+    /// Whether snapshots name several objects for a pack which are both there: these are not compacted.
+    fn is_disputed(&self) -> bool {
+        let there = self.named.iter().filter(|(_, object)| self.packs.contains_key(object));
+        let packs: Vec<_> = there.map(|(pack, _)| pack).collect();
+        packs.windows(2).any(|pair| pair.first() == pair.last())
+    }
+
+    /// Whether an object is the only one that holds all that is needed of a pack, or one of those that hold a part when
+    /// none holds all; or if snapshots name several objects for it, which stay until it is clear that one is enough.
+    fn is_needed(&self, object: ObjectHash, pack: PackId) -> bool {
+        let Some(needed) = self.needs.get(&pack) else { return false };
+        let holds = |trailer: &Trailer| needed.iter().all(|number| trailer.row(pack, number).is_some());
+        let full: Vec<_> =
+            self.packs.iter().filter(|(_, trailer)| holds(trailer)).map(|(hash, _)| *hash).collect();
+        let named = self.named.iter().filter(|(of, _)| *of == pack).count();
+        full.is_empty() || full == [object] || named > 1 && self.named.contains(&(pack, object))
+    }
+}

@@ -1,0 +1,221 @@
+//! The world of one scenario: the time, the store's objects, what happens late, and who waits for what.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::task::Waker;
+use std::time::{Duration, SystemTime};
+
+use crate::objects::{Change, Millis, Objects};
+use crate::oracle::Oracle;
+use crate::random::Random;
+
+/// The moment at which every scenario begins.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
+/// How often things go wrong, each so many times in a thousand calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// A call fails and nothing happened.
+    pub refused: u64,
+    /// A call fails though it was done.
+    pub unanswered: u64,
+    /// A write or delete fails, and happens later or never.
+    pub late: u64,
+    /// A write or delete happens once more, later.
+    pub twice: u64,
+    /// A read or listing is behind.
+    pub stale: u64,
+}
+
+/// Something that happens when its time has come.
+#[derive(Debug)]
+struct Late {
+    due: Millis,
+    number: u64,
+    name: String,
+    change: Change,
+}
+
+/// Somebody waits to be let on.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Whom it belongs to.
+    pub actor: usize,
+    /// Not before this moment.
+    pub earliest: Millis,
+    number: u64,
+    released: bool,
+    waker: Waker,
+}
+
+/// All that there is.
+#[derive(Debug)]
+pub struct World {
+    /// Decides everything.
+    pub random: Random,
+    /// The true time.
+    pub now: Millis,
+    /// How far a store may be behind.
+    pub settle: Millis,
+    /// How far the times that the store gives may be off.
+    pub skew: Millis,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Until when the disk is full.
+    pub full_until: Millis,
+    /// The store's objects.
+    pub objects: Objects,
+    /// Knows what must hold.
+    pub oracle: Oracle,
+    /// What happened, a line each, if somebody wants to know.
+    pub trace: Option<Vec<String>>,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    late: Vec<Late>,
+    tickets: Vec<Ticket>,
+    count: u64,
+}
+
+/// A world that its actors share.
+pub type Shared = Arc<Mutex<World>>;
+
+/// The world, for a moment.
+pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    match world.try_lock() {
+        Ok(world) => world,
+        // After a panic the scenario is over anyway.
+        Err(TryLockError::Poisoned(world)) => world.into_inner(),
+        // There is one thread, so waiting would never end.
+        Err(TryLockError::WouldBlock) => unreachable!("the world is held already"),
+    }
+}
+
+/// A moment as the vault's code knows it.
+pub fn moment(millis: Millis) -> SystemTime {
+    SystemTime::UNIX_EPOCH + EPOCH + Duration::from_millis(millis)
+}
+
+/// The moment in milliseconds since the scenario began.
+pub fn millis(moment: SystemTime) -> Millis {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH + EPOCH).unwrap_or_default();
+    since.as_millis() as Millis
+}
+
+impl World {
+    /// A world in which nothing happened yet.
+    pub fn new(random: Random, oracle: Oracle, trace: bool) -> Self {
+        Self {
+            random,
+            now: 100 * 24 * 3600 * 1000,
+            settle: 0,
+            skew: 0,
+            faults: Faults::default(),
+            full_until: 0,
+            objects: Objects::default(),
+            oracle,
+            trace: trace.then(Vec::new),
+            counts: BTreeMap::new(),
+            late: Vec::new(),
+            tickets: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Counts something that happened.
+    pub fn count(&mut self, what: &'static str, times: u64) {
+        *self.counts.entry(what).or_default() += times;
+    }
+
+    /// Notes what happened, if somebody wants to know.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let (seconds, millis) = (self.now / 1000, self.now % 1000);
+            let (days, rest) = (seconds / 86_400, seconds % 86_400);
+            let clock =
+                format!("{}d {:02}:{:02}:{:02}.{millis:03}", days, rest / 3600, rest / 60 % 60, rest % 60);
+            trace.push(format!("{clock} {}", line()));
+        }
+    }
+
+    /// Lets time pass; what is due meanwhile happens.
+    pub fn advance(&mut self, by: Millis) {
+        let end = self.now + by;
+        while let Some(place) = self.next_late(end) {
+            let late = self.late.swap_remove(place);
+            self.now = self.now.max(late.due);
+            self.note(|| format!("late: {} {}", verb(&late.change), late.name));
+            self.change(&late.name, late.change);
+        }
+        self.now = end;
+    }
+
+    fn next_late(&self, end: Millis) -> Option<usize> {
+        let due = self.late.iter().enumerate().filter(|(_, late)| late.due <= end);
+        due.min_by_key(|(_, late)| (late.due, late.number)).map(|(place, _)| place)
+    }
+
+    /// Something will happen later, within the time that the store is given.
+    pub fn change_later(&mut self, name: &str, change: Change) {
+        self.count += 1;
+        let due = self.now + self.random.below(self.settle);
+        self.late.push(Late { due, number: self.count, name: name.to_owned(), change });
+    }
+
+    /// Something happens to an object now.
+    pub fn change(&mut self, name: &str, change: Change) {
+        let off = self.random.below((2 * self.skew).max(1));
+        let modified = (self.now + off).saturating_sub(self.skew);
+        self.oracle.before(name, self.now, &self.objects);
+        if self.objects.change(name, change, self.now, modified, self.settle) {
+            self.oracle.after(name, self.now, &self.objects);
+        }
+    }
+
+    /// Somebody begins to wait; the ticket's number.
+    pub fn wait(&mut self, actor: usize, earliest: Millis, waker: Waker) -> u64 {
+        self.count += 1;
+        self.tickets.push(Ticket { actor, earliest, number: self.count, released: false, waker });
+        self.count
+    }
+
+    /// Whether who waits with this ticket may go on.
+    pub fn may_go_on(&mut self, number: u64, waker: &Waker) -> bool {
+        match self.tickets.iter_mut().find(|ticket| ticket.number == number) {
+            Some(ticket) if !ticket.released => {
+                ticket.waker.clone_from(waker);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Nobody waits with this ticket any more.
+    pub fn leave(&mut self, number: u64) {
+        self.tickets.retain(|ticket| ticket.number != number);
+    }
+
+    /// Who waits.
+    pub fn tickets(&self) -> &[Ticket] {
+        &self.tickets
+    }
+
+    /// Lets one of an actor's calls go on; false when none may.
+    pub fn release(&mut self, actor: usize) -> Option<Waker> {
+        let now = self.now;
+        let may = |ticket: &&mut Ticket| ticket.actor == actor && ticket.earliest <= now && !ticket.released;
+        let count = self.tickets.iter_mut().filter(may).count();
+        let chosen = self.random.below(count as u64) as usize;
+        let ticket = self.tickets.iter_mut().filter(may).nth(chosen)?;
+        ticket.released = true;
+        Some(ticket.waker.clone())
+    }
+}
+
+/// What a change does, for the trace.
+pub fn verb(change: &Change) -> &'static str {
+    match change {
+        Change::Put(_) => "put",
+        Change::Replace(_) => "replace",
+        Change::Delete => "delete",
+    }
+}
