@@ -112,7 +112,7 @@ fn what_a_check_recorded_is_repaired_and_what_no_copy_has_is_named() {
     fs::remove_file(&pack).unwrap();
     let gone = largest(&world.path("vault"));
     fs::remove_file(&gone).unwrap();
-    let lost = Outcome::of(world.command(&["repair", "--salvage", "--json"]));
+    let lost = world.run(&["repair", "--salvage", "--json"]);
     assert_eq!(lost.code, Some(12), "{lost:?}");
     let events = events(&lost.out);
     let files: Vec<_> = events.iter().filter(|event| event["type"] == "file_lost").collect();

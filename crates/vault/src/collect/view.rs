@@ -47,7 +47,7 @@ pub enum Authority {
 }
 
 /// A segment's pack in an object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OriginSeen {
     /// The pack that addresses name.
     pub pack: PackId,
@@ -324,19 +324,12 @@ impl View {
         Ok(())
     }
 
-    /// A condemned pack that does not tell what is in it: all that is known is which packs snapshots looked for in it.
-    /// It holds nothing of them, and goes only when each has a keeper.
+    /// A condemned pack that does not tell what is in it: it goes only when each pack that it should hold has a keeper.
     fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
         let named = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
         let moved = self.moved.all_moved().filter(|(_, to, _)| *to == hash).map(|(pack, ..)| pack);
         let packs: HashSet<PackId> = named.chain(moved).collect();
-        let origin = |pack| OriginSeen {
-            pack,
-            present: SegmentSet::default(),
-            live_bytes: 0,
-            overhead: 0,
-            moved: true,
-        };
+        let origin = |pack| OriginSeen { pack, moved: true, ..OriginSeen::default() };
         PackObject {
             size: object.size,
             modified: object.modified,
