@@ -21,11 +21,20 @@ use super::work::Task;
 use crate::Error;
 use crate::reader::OpenPack;
 
-/// A window holds about this many bytes of content; where each request is to another machine, more.
+/// A window holds about this many bytes of content.
 pub(super) const WINDOW_BYTES: u64 = 64 << 20;
-const WINDOW_BYTES_FAR: u64 = 192 << 20;
-/// A window holds no more chunks and files than this.
-const WINDOW_FILES: usize = 8192;
+/// How much a window may hold.
+struct Limits {
+    /// Bytes of content, about.
+    bytes: u64,
+    /// Chunks and files together.
+    things: usize,
+    /// Open folders and files, as far as the process may have that many.
+    handles: usize,
+}
+const LIMITS_NEAR: Limits = Limits { bytes: WINDOW_BYTES, things: 16 << 10, handles: 512 };
+/// What is not in the same window is asked for anew: where each request is to another machine, windows are wider.
+const LIMITS_FAR: Limits = Limits { bytes: 256 << 20, things: 64 << 10, handles: 2048 };
 /// How many windows are written at once, at most.
 const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.
@@ -98,14 +107,15 @@ pub(super) struct Windows {
     waiting: VecDeque<Window>,
     /// Files for which nothing is to be written.
     finish: Vec<Arc<FileWork>>,
-    handles_max: usize,
-    window_bytes: u64,
+    limits: Limits,
 }
 
 impl Windows {
     pub(super) fn new(session: &Arc<Session>, tasks: Sender<Task>, fetcher: Fetcher) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let handles = limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1));
+        let limits = if session.vault.store().is_remote() { LIMITS_FAR } else { LIMITS_NEAR };
         Self {
             session: session.clone(),
             tasks,
@@ -114,11 +124,7 @@ impl Windows {
             open: Window::new(),
             waiting: VecDeque::new(),
             finish: Vec::new(),
-            window_bytes: match session.vault.store().is_remote() {
-                true => WINDOW_BYTES_FAR,
-                false => WINDOW_BYTES,
-            },
-            handles_max: (limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1))).clamp(8, 512),
+            limits: Limits { handles: handles.clamp(8, limits.handles), ..limits },
         }
     }
 
@@ -209,9 +215,9 @@ impl Windows {
 
     fn is_full(&self) -> bool {
         let open = &self.open;
-        open.bytes >= self.window_bytes
-            || open.files + open.chunks.len() >= 2 * WINDOW_FILES
-            || open.handles >= self.handles_max
+        open.bytes >= self.limits.bytes
+            || open.files + open.chunks.len() >= self.limits.things
+            || open.handles >= self.limits.handles
     }
 
     fn close_if_full(&mut self) -> Result<(), Error> {
