@@ -23,6 +23,8 @@ pub mod pins;
 pub mod records;
 pub mod relocation;
 pub mod retention;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod segments;
 pub mod settings;
 pub mod signing;

@@ -20,6 +20,7 @@ use crate::error::{Damage, VaultError};
 use crate::header::ObjectKind;
 use crate::name::{self, ObjectHash, PackId, VaultId};
 use crate::records;
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 use crate::wire::{Reader, Write};
 
@@ -89,7 +90,9 @@ impl Holders {
         // In this order: what the collector condemns, it has relocated before.
         let row = Row::read(store, vault).await?;
         let mut holders = Self::moved(store, vault).await?;
-        holders.condemn(&row);
+        if keeps(Rule::WritersReadCondemnations) {
+            holders.condemn(&row);
+        }
         Ok(holders)
     }
 

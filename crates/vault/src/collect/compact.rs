@@ -13,6 +13,7 @@ use crate::fragment::PackRecord;
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{FinishedPack, PackAssembler, PackKind, SegmentRow, Trailer, read_trailer};
 use crate::relocation::Moved;
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 
 /// A new pack is ended when it has this many bytes: it is held in memory until it is stored.
@@ -69,6 +70,10 @@ pub(super) async fn run(
             }
             if watch.is_cancelled() {
                 break;
+            }
+            if !keeps(Rule::SegmentsAreCopied) {
+                compaction.done.emptied.push(*object);
+                continue;
             }
             match compaction.empty(*object, view, plan, watch).await? {
                 Ok(()) => compaction.done.emptied.push(*object),

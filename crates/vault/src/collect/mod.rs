@@ -29,6 +29,7 @@ use crate::lease::{self, Lease, Renewal, Role, Seen};
 use crate::name::{self, ObjectHash, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
+use crate::sabotage::{Rule, keeps};
 use crate::trash;
 
 /// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
@@ -76,6 +77,7 @@ impl Options {
     fn over_at(&self, lease: &Seen) -> SystemTime {
         match lease.ended {
             // Twice, since the store's times are only so good.
+            true if !keeps(Rule::EndedLeasesSettle) => lease.renewed,
             true => lease.renewed + self.settle + self.settle,
             // What was seen of it may be old by as much as its last snapshot may be late.
             false => lease.ends() + self.settle + self.settle,
@@ -242,7 +244,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<bool, VaultError> {
         let is_blind = view.unreadable_snapshots().next().is_some();
-        if is_blind || watch.is_cancelled() {
+        if is_blind && keeps(Rule::BlindnessDeletesNothing) || watch.is_cancelled() {
             return Ok(false);
         }
         let compacted = compact::run(self.store, self.vault, view, plan, self.random, watch).await?;
@@ -323,7 +325,7 @@ impl Collector<'_> {
         if is_right && old.len() <= 1 {
             return Ok(Vec::new());
         }
-        if !wanted.is_empty() {
+        if !wanted.is_empty() && keeps(Rule::MovesAreToldOf) {
             let bytes = relocation::encode(self.vault, (self.random)(), &wanted);
             records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
         }

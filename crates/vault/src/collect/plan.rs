@@ -8,6 +8,7 @@ use super::view::{PackObject, View};
 use crate::condemned::What;
 use crate::name::{ObjectHash, PackId};
 use crate::pack::PackKind;
+use crate::sabotage::{Rule, keeps};
 
 /// Packs smaller than this are worth joining, when there are many.
 const SMALL: u64 = 8 << 20;
@@ -81,7 +82,12 @@ pub fn plan(view: &View, options: &Options) -> Plan {
             });
             let is_young = seen.modified + options.unfinished > view.now
                 || oldest.is_some_and(|begun| seen.modified >= begun);
-            if is_young && !was_needed { &mut plan.unfinished } else { &mut plan.dead }.push(*object);
+            if is_young && !was_needed && keeps(Rule::UnfinishedPacksStay) {
+                &mut plan.unfinished
+            } else {
+                &mut plan.dead
+            }
+            .push(*object);
         }
     }
     plan.dead.sort();
@@ -115,6 +121,9 @@ fn keeper(
     let moved_to = objects.iter().filter(|object| view.moved.has_moved(pack, **object) && is_full(object));
     if let Some(object) = moved_to.min_by_key(rank) {
         return Some(*object);
+    }
+    if !keeps(Rule::KeepersAreTrusted) {
+        return objects.iter().filter(|object| is_full(object)).min_by_key(rank).copied();
     }
     let named = view.named.get(&pack).map_or(&[][..], Vec::as_slice);
     match (named, objects) {

@@ -13,6 +13,7 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{Role, Seen};
+use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
     /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
@@ -24,7 +25,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
-        let is_blind = view.unreadable_snapshots().next().is_some();
+        let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
         for condemnation in &view.row.condemnations {
@@ -47,7 +48,7 @@ impl Collector<'_> {
                 if rest.iter().any(|object| missing(&object)) {
                     condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
                 }
-                if self.options.settle.is_zero() {
+                if self.options.settle.is_zero() || !keeps(Rule::RecordsOverlap) {
                     self.store.delete(&condemnation.name).await?;
                     report.taken_back += back.len() as u64;
                 }
@@ -85,7 +86,7 @@ impl Collector<'_> {
             swept.dedup();
             condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
             // Where the new one may be hidden yet, the old ones go in a later cleanup.
-            if self.options.settle.is_zero() {
+            if self.options.settle.is_zero() || !keeps(Rule::RecordsOverlap) {
                 for name in done {
                     self.store.delete(&name).await?;
                 }
@@ -130,11 +131,12 @@ impl Collector<'_> {
         // Twice, since the store's times are only so good.
         let seen_by_all = condemnation.since + settle + settle;
         let since = condemnation.since;
-        if view.now < seen_by_all + settle {
+        if view.now < seen_by_all + settle && keeps(Rule::CondemnationsSettle) {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
         let in_the_way = |lease: &&Seen| {
-            lease.role != Role::Collector
+            keeps(Rule::LeasesAreWaitedFor)
+                && lease.role != Role::Collector
                 && lease.begun <= seen_by_all
                 && !self.options.is_over(lease, view.now)
         };
@@ -147,6 +149,9 @@ impl Collector<'_> {
         let is_old = |now: SystemTime| condemnation.since + super::REMEMBERED <= now;
         let packs: HashSet<_> =
             condemnation.objects.iter().filter(|o| o.what == What::Pack).map(|o| o.hash).collect();
+        if !keeps(Rule::NamesAreRemembered) {
+            return true;
+        }
         is_old(view.now)
             && view.not_understood.is_empty()
             && view.fragments.iter().all(|fragment| fragment.packs.iter().all(|pack| !packs.contains(pack)))
@@ -174,6 +179,7 @@ const DELETES_AT_ONCE: usize = 16;
 /// Whether a condemned object is needed after all.
 fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     match object.what {
+        _ if !keeps(Rule::NeedsAreReadAgain) => false,
         What::Pack => plan.needed.contains(&object.hash) && view.objects.contains_key(&object.hash),
         What::Snapshot => {
             matches!(view.snapshots.get(&object.hash), Some(Standing::Live | Standing::Unreadable))
@@ -184,7 +190,13 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
 
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
-    let condemned = view.row.of(What::Pack);
+    if !keeps(Rule::NeedsAreReadAgain) {
+        return true;
+    }
+    let condemned = match keeps(Rule::KeepersAreNotCondemned) {
+        true => view.row.of(What::Pack),
+        false => HashSet::new(),
+    };
     view.objects.get(&object.hash).is_some_and(|seen| {
         seen.origins
             .iter()

@@ -16,6 +16,7 @@ use crate::lease::{self, Seen};
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::pack::{PackKind, Trailer, read_trailer};
 use crate::relocation::Holders;
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 use crate::snapshot::{self, SNAPSHOT_MAX};
 use crate::trash::Trash;
@@ -163,7 +164,8 @@ impl View {
                 continue;
             };
             let forgotten = self.trash.get(id);
-            let expired = forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
+            let expired = forgotten
+                .is_some_and(|forgotten| forgotten.since + delay <= self.now || !keeps(Rule::TrashKeeps));
             let decoded = match outcome {
                 Ok(bytes) => snapshot::decode(&bytes, id, vault),
                 Err(error) => match error.kind {
@@ -227,7 +229,7 @@ impl View {
                         });
                         first.indexed |= !condemned.contains(&hash);
                         // One of them is wrong: the pack itself is asked.
-                        *doubtful |= first.trailer != encoded;
+                        *doubtful |= keeps(Rule::FragmentsAreDoubted) && first.trailer != encoded;
                     }
                     self.fragments.push(FragmentSeen {
                         hash,
