@@ -180,7 +180,8 @@ impl World {
         self.note(|| format!("{name} rots"));
         self.change(name, Change::Replace(Bytes::from_static(ROTTEN)));
         self.count += 1;
-        let due = until.max(self.now);
+        // Whoever looks after the vault does not wait for ever.
+        let due = until.clamp(self.now, self.now + 8 * 24 * 3600 * 1000);
         self.late.push(Late { due, number: self.count, name: name.to_owned(), change, repairs: true });
     }
 
