@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::quiet::AT_REST;
 use crate::scenario;
 
 /// What many scenarios did together.
@@ -16,8 +17,23 @@ pub struct Campaign {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
+/// Plays seeds from `first` on, until so many were played or something is lost that was promised. Garbage is no loss.
+pub fn play_until_loss(first: u64, scenarios: u64) -> Campaign {
+    play_some(first, scenarios, Duration::MAX, 1, |violation| !violation.starts_with(AT_REST))
+}
+
 /// Plays seeds from `first` on, until so many were played or the time is over.
 pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> Campaign {
+    play_some(first, scenarios, time, failures_max, |_| true)
+}
+
+fn play_some(
+    first: u64,
+    scenarios: u64,
+    time: Duration,
+    failures_max: usize,
+    counts: impl Fn(&str) -> bool,
+) -> Campaign {
     let (begun, mut campaign) = (Instant::now(), Campaign::default());
     while campaign.scenarios < scenarios && begun.elapsed() < time && campaign.failures.len() < failures_max {
         let seed = first.wrapping_add(campaign.scenarios);
@@ -26,7 +42,7 @@ pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> 
         for (what, times) in verdict.counts {
             *campaign.counts.entry(what).or_default() += times;
         }
-        if let Some(violation) = verdict.violation {
+        if let Some(violation) = verdict.violation.filter(|violation| counts(violation)) {
             campaign.failures.push((seed, format!("{violation} ({})", verdict.character)));
         }
     }

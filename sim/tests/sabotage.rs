@@ -1,7 +1,5 @@
 //! The simulator can fail: with any one safety rule taken away it finds a scenario that breaks.
 
-use std::time::Duration;
-
 use sim::campaign;
 use vault::sabotage::{Rule, break_rule};
 
@@ -10,7 +8,7 @@ const FIRST: u64 = 1_000_000;
 
 fn is_caught(rule: Rule, scenarios: u64) {
     break_rule(Some(rule));
-    let campaign = campaign::play(FIRST, scenarios, Duration::MAX, 1);
+    let campaign = campaign::play_until_loss(FIRST, scenarios);
     break_rule(None);
     println!("{rule:?}: {:?} after {} scenarios", campaign.failures, campaign.scenarios);
     assert_eq!(campaign.failures.len(), 1, "{rule:?} can be broken and {scenarios} scenarios do not show it");
