@@ -221,11 +221,10 @@ impl Remains {
         needed.map(|origin| of(origin.pack)).collect()
     }
 
-    /// Whether snapshots name several objects for a pack which are both there: these are not compacted.
+    /// Whether several objects hold something of a needed pack: then these may not be compacted.
     fn is_disputed(&self) -> bool {
-        let there = self.named.iter().filter(|(_, object)| self.packs.contains_key(object));
-        let packs: Vec<_> = there.map(|(pack, _)| pack).collect();
-        packs.windows(2).any(|pair| pair.first() == pair.last())
+        let holders = |pack| self.packs.values().filter(|trailer| trailer.origin(pack).is_some()).count();
+        self.needs.keys().any(|pack| holders(*pack) > 1)
     }
 
     /// Whether an object is the only one that holds all that is needed of a pack, or one of those that hold a part when
