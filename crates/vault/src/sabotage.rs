@@ -30,6 +30,8 @@ pub enum Rule {
     RecordsOverlap,
     /// A keeper is what snapshots and relocations say.
     KeepersAreTrusted,
+    /// Relocations of disputed packs stay.
+    DisputedMovesStay,
     /// Fragments that contradict each other are not believed.
     FragmentsAreDoubted,
     /// The trash keeps snapshots for a time.

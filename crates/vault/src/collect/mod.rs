@@ -310,7 +310,9 @@ impl Collector<'_> {
             wanted.extend(moved.map(place));
         }
         // Where it cannot be told which object is the one, all that were known stay known.
-        let stays = |object: &ObjectHash| view.objects.contains_key(object) && !going.contains(object);
+        let stays = |object: &ObjectHash| {
+            view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
+        };
         let disputed =
             view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
         wanted.extend(disputed.map(|(pack, object, segments)| Moved {
