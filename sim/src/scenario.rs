@@ -106,7 +106,7 @@ fn one_of<T: Copy + Default>(random: &mut Random, of: &[T]) -> T {
 fn character(random: &mut Random) -> Character {
     let rules = Rules {
         lease: one_of(random, &[5 * MINUTE, 15 * MINUTE, HOUR]),
-        delay: one_of(random, &[0, HOUR, DAY, 7 * DAY]),
+        delay: one_of(random, &[0, 0, HOUR, DAY, 7 * DAY]),
         unfinished: one_of(random, &[0, HOUR, DAY, 2 * DAY]),
         tries: random.between(1, 4) as u32,
     };
@@ -266,7 +266,13 @@ impl Scenario {
                 self.is_collecting = true;
                 ("collector", Box::pin(actors::collect(actor.clone())))
             }
-            (30..53, Some(snapshot)) => ("forgetter", Box::pin(actors::forget(actor.clone(), snapshot))),
+            (30..53, Some(snapshot)) => ("forgetter", {
+                // Often most of them: then there is much to collect.
+                let share = world.random.below(1000);
+                let mut all = vec![snapshot];
+                all.extend(promised.iter().filter(|_| world.random.permille(share)));
+                Box::pin(actors::forget(actor.clone(), all))
+            }),
             (53..58, Some(snapshot)) => {
                 let forgotten = world.oracle.forgotten();
                 let snapshot = world.random.pick(&forgotten).copied().unwrap_or(snapshot);
