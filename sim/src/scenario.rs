@@ -222,7 +222,9 @@ impl Scenario {
         if self.chance(self.character.kills) && some < self.running.len() {
             self.kill(some);
         } else if self.chance(self.character.pauses) {
-            let until = self.later();
+            // Half of them sleep for less than a lease: others go on meanwhile, and must wait for them.
+            let short = lock(&self.world).random.below(self.character.rules.lease);
+            let until = if self.chance(500) { lock(&self.world).now + short } else { self.later() };
             if let Some(running) = self.running.get_mut(some) {
                 running.paused_until = until;
                 let number = running.actor.number;
