@@ -28,6 +28,8 @@ pub enum Rule {
     NamesAreRemembered,
     /// A record goes when its successor can be seen by all.
     RecordsOverlap,
+    /// Who finds a record gone looks for its successor.
+    SuccessorsAreRead,
     /// A keeper is what snapshots and relocations say.
     KeepersAreTrusted,
     /// Relocations of disputed packs stay.
