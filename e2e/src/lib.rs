@@ -6,6 +6,8 @@
 
 pub mod oracle;
 pub mod plant;
+pub mod proxy;
+pub mod trial;
 mod world;
 
 pub use world::{Outcome, World};

@@ -4,9 +4,7 @@
 //! When scenarios change, seeds mean something else: `STRONGROOM_SIM_SEARCH=N` looks for new ones, N scenarios at most.
 #![allow(clippy::print_stdout, reason = "a test tells its seeds")]
 
-use std::time::Duration;
-
-use sim::{campaign, quiet, scenario};
+use sim::{quiet, scenario};
 use vault::sabotage::{Rule, break_rule};
 
 /// Where a search begins.
@@ -21,25 +19,25 @@ enum Shows {
     Garbage,
 }
 
+/// What a scenario shows while a rule is broken.
+fn shown(rule: Rule, seed: u64) -> Option<Shows> {
+    break_rule(Some(rule));
+    let violation = scenario::run(seed, false).violation;
+    break_rule(None);
+    violation.map(|what| if what.starts_with(quiet::AT_REST) { Shows::Garbage } else { Shows::Loss })
+}
+
 fn is_caught(rule: Rule, seed: u64, shows: Shows) {
     if let Ok(scenarios) = std::env::var("STRONGROOM_SIM_SEARCH") {
-        let scenarios = scenarios.parse().expect("a whole number");
-        break_rule(Some(rule));
-        let campaign = match shows {
-            Shows::Loss => campaign::play_until_loss(FIRST, scenarios),
-            Shows::Garbage => campaign::play(FIRST, scenarios, Duration::MAX, 1),
+        let scenarios: u64 = scenarios.parse().expect("a whole number");
+        let showing = |seed: &u64| {
+            shown(rule, *seed) == Some(shows) && scenario::run(*seed, false).violation.is_none()
         };
-        break_rule(None);
-        println!("{rule:?}: {:?} after {} scenarios", campaign.failures, campaign.scenarios);
+        let found = (FIRST..FIRST + scenarios).find(showing);
+        println!("{rule:?}: {found:?}");
         return;
     }
-    break_rule(Some(rule));
-    let broken = scenario::run(seed, false).violation;
-    break_rule(None);
-    println!("{rule:?}, seed {seed}: {broken:?}");
-    let found =
-        broken.map(|what| if what.starts_with(quiet::AT_REST) { Shows::Garbage } else { Shows::Loss });
-    assert_eq!(found, Some(shows), "{rule:?}: seed {seed} does not show it");
+    assert_eq!(shown(rule, seed), Some(shows), "{rule:?}: seed {seed} does not show it");
     assert_eq!(scenario::run(seed, false).violation, None, "{rule:?} is kept");
 }
 

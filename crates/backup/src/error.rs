@@ -6,7 +6,9 @@ use content::ContentError;
 use store::StoreError;
 use vault::VaultError;
 use vault::collect::CleanupError;
+use vault::copy::CopyError;
 use vault::error::Damage;
+use vault::repair::RepairError;
 
 /// What an error means for whoever called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +95,43 @@ pub enum Error {
     /// No key slot fits.
     #[error("{0}")]
     Slot(String),
+    /// Somebody wants to keep it.
+    #[error("snapshot {snapshot} is {how}")]
+    Pinned {
+        /// The beginning of its id.
+        snapshot: String,
+        /// `pinned`, or until when it is held.
+        how: String,
+    },
+    /// It was forgotten.
+    #[error("snapshot {0} is in the trash")]
+    InTrash(String),
+    /// It was not forgotten.
+    #[error("snapshot {0} is not in the trash")]
+    NotInTrash(String),
+    /// It was forgotten too long ago.
+    #[error("snapshot {snapshot} could be brought back until {until}; since then it may be deleted")]
+    TooLate {
+        /// The beginning of its id.
+        snapshot: String,
+        /// When that ended, by the store's clock.
+        until: String,
+    },
+    /// A setting of the vault cannot be so.
+    #[error("{0}")]
+    Setting(String),
     /// The source of a backup cannot be used.
     #[error("{0}")]
     Source(String),
     /// A cleanup could not be done.
     #[error(transparent)]
     Cleanup(CleanupError),
+    /// A repair could not be made.
+    #[error(transparent)]
+    Repair(RepairError),
+    /// A copy could not be made.
+    #[error(transparent)]
+    Copy(CopyError),
     /// The machine slept during the backup.
     #[error(
         "this machine slept during the backup for longer than its lease, and what it relied on was collected meanwhile"
@@ -114,6 +147,25 @@ impl From<CleanupError> for Error {
         match error {
             CleanupError::Vault(error) => Self::Vault(error),
             other => Self::Cleanup(other),
+        }
+    }
+}
+
+impl From<RepairError> for Error {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Vault(error) => Self::Vault(error),
+            RepairError::Replica(error) => error.into(),
+            other => Self::Repair(other),
+        }
+    }
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Vault(error) => Self::Vault(error),
+            other => Self::Copy(other),
         }
     }
 }
@@ -135,6 +187,9 @@ impl Error {
             Self::Vault(VaultError::NoVault { .. }) => Category::NoVault,
             Self::WrongKey { .. } => Category::WrongKey,
             Self::Vault(VaultError::Damaged { .. }) | Self::DamagedSlots { .. } => Category::Damaged,
+            Self::Copy(CopyError::Unreadable { .. }) | Self::Repair(RepairError::NoDescriptor) => {
+                Category::Damaged
+            }
             Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
             Self::Interrupted => Category::Interrupted,
             _ => Category::Failed,
@@ -170,6 +225,17 @@ impl Error {
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot's id",
             Self::NoSuchPath { .. } => "see `strongroom ls` for what is in it",
             Self::Slot(_) => "see `strongroom key list`",
+            Self::Pinned { snapshot, .. } => {
+                return Some(format!("take the pin away first: `strongroom unpin {snapshot}`"));
+            }
+            Self::InTrash(snapshot) => {
+                return Some(format!("bring it back first: `strongroom undelete {snapshot}`"));
+            }
+            Self::NotInTrash(_) => "see `strongroom snapshots --trash` for what can be brought back",
+            Self::TooLate { .. } => {
+                "restore from it at once if it is still there, or look for it in a copy of the vault"
+            }
+            Self::Setting(_) => "see `strongroom settings --help`",
             Self::Interrupted => "run the same command again: what was finished is kept",
             Self::Restless => {
                 "run the same command again while the machine stays awake: what was stored is used"
@@ -177,6 +243,19 @@ impl Error {
             Self::Cleanup(CleanupError::Busy { .. }) => {
                 "wait for it; one that was killed is over when its lease ends"
             }
+            Self::Copy(CopyError::Unreadable { .. }) => {
+                "run `strongroom repair --from` with the other vault: it puts back what is small and whole there"
+            }
+            Self::Copy(CopyError::ForeignVault { .. }) => {
+                "name an empty place, or one that holds a copy of this vault"
+            }
+            Self::Repair(RepairError::NoDescriptor) => "name a copy of the vault with --from",
+            Self::Repair(_) => {
+                "run the same command again while the machine stays awake: what was healed is kept"
+            }
+            Self::Copy(CopyError::NotEmpty { .. }) => "copy to an empty folder, or to a new one in it",
+            Self::Copy(CopyError::NoSnapshot(_)) => "see `strongroom snapshots` for what there is",
+            Self::Copy(_) => "run the same command again while the machine stays awake: what arrived is kept",
             Self::Cleanup(_) => "run the same command again: what was done is kept",
             Self::File { .. } | Self::Source(_) => return None,
         };
@@ -200,7 +279,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// stays an error.
 pub(crate) fn survivable(error: Error) -> Result<Error, Error> {
     match &error {
-        Error::Store(cause) if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable) => {
+        Error::Store(cause)
+            if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock) =>
+        {
             Err(error)
         }
         Error::Store(_) | Error::Vault(_) | Error::Content { .. } => Ok(error),

@@ -11,13 +11,14 @@ use content::Address;
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
 use content::tree::{Entry, FileContent, Node, decode_extents, decode_page};
-use store::Store;
+use store::{Part, Store};
 use vault::SegmentSet;
 use vault::error::Damage;
 use vault::pack::{SegmentRow, Tail, Trailer, trailer_in_tail};
 use vault::relocation::Holders;
 use vault::{ObjectHash, PackId};
 
+use crate::error::Category;
 use crate::{Error, Snapshot, Vault};
 
 /// How much of a pack's end is read to find its trailer in one request.
@@ -84,6 +85,13 @@ struct Cached {
 }
 
 impl Cached {
+    fn forget_pack(&mut self, pack: PackId) {
+        if let Some(gone) = self.packs.remove(&pack) {
+            self.pack_bytes -= gone.weight();
+            self.pack_order.retain(|kept| *kept != pack);
+        }
+    }
+
     fn keep_pack(&mut self, open: &Arc<OpenPack>) {
         if self.packs.insert(open.pack, open.clone()).is_some() {
             return;
@@ -186,7 +194,11 @@ impl Reader {
         };
         let unknown = || Error::damaged(format!("pack {pack}"), Damage::Missing);
         let object = object.ok_or_else(unknown)?;
-        let (object, trailer) = self.find_trailer(pack, object)?;
+        self.twice(|| self.forget_tail(object), || self.pack_once(pack, object))
+    }
+
+    fn pack_once(&self, pack: PackId, named: ObjectHash) -> Result<Arc<OpenPack>, Error> {
+        let (object, trailer) = self.find_trailer(pack, named)?;
         let name = object.pack_name();
         let origin = trailer
             .origin(pack)
@@ -204,15 +216,15 @@ impl Reader {
         let is_gone = |error: &Error| {
             matches!(error, Error::Vault(vault::VaultError::Damaged { damage: Damage::Missing, .. }))
         };
-        let first = match self.trailer(named) {
+        let first = match self.trailer_once(named) {
             Ok((trailer, _)) => return Ok((named, trailer)),
             Err(error) if is_gone(&error) => error,
             Err(error) => return Err(error),
         };
         // It may have been moved since this reader began.
-        let holders = self.vault.wait(Holders::read(self.vault.store().as_ref(), self.vault.id()))?;
+        let holders = self.vault.wait(Holders::moved(self.vault.store().as_ref(), self.vault.id()))?;
         for object in holders.elsewhere(pack).into_iter().filter(|object| *object != named) {
-            if let Ok((trailer, _)) = self.trailer(object) {
+            if let Ok((trailer, _)) = self.trailer_once(object) {
                 return Ok((object, trailer));
             }
         }
@@ -221,16 +233,54 @@ impl Reader {
 
     /// A pack's trailer, decoded and as stored.
     pub(crate) fn trailer(&self, object: ObjectHash) -> Result<(Trailer, Bytes), Error> {
+        self.twice(|| self.forget_tail(object), || self.trailer_once(object))
+    }
+
+    /// Reads something, and once more when it is damaged and far away: bytes may be damaged on their way, and what is
+    /// kept here may have come that way. `forget` lets go of that.
+    fn twice<T>(&self, forget: impl Fn(), read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        match read() {
+            Err(error) if self.store.is_remote() && error.category() == Category::Damaged => forget(),
+            outcome => return outcome,
+        }
+        read().inspect_err(|_| forget())
+    }
+
+    fn forget(&self, object: ObjectHash, part: &Part) {
+        if let Some(cached) = self.vault.cached() {
+            self.vault.wait(cached.forget(&object.pack_name(), part));
+        }
+    }
+
+    fn forget_tail(&self, object: ObjectHash) {
+        self.forget(object, &Part::Tail(TAIL_GUESS));
+    }
+
+    /// Lets go of a segment, and of the table that says where it is: that may be what is wrong.
+    fn forget_segment(&self, pack: PackId, number: u32) {
+        let open = self.cached().packs.get(&pack).cloned();
+        let Some(open) = open else { return };
+        if let Ok(row) = open.row(number) {
+            self.forget(open.object, &Part::Range(row.offset..row.offset + u64::from(row.length)));
+        }
+        self.forget_tail(open.object);
+        self.cached().forget_pack(pack);
+    }
+
+    fn trailer_once(&self, object: ObjectHash) -> Result<(Trailer, Bytes), Error> {
         let name = object.pack_name();
         let read = |length| missing_is_damage(self.vault.wait(self.store.get_tail(&name, length)), &name);
         let (tail, size) = read(TAIL_GUESS)?;
         let damaged = |damage| Error::damaged(&name, damage);
         let encoded = match trailer_in_tail(&tail, size).map_err(damaged)? {
             Tail::Whole(encoded) => encoded,
-            Tail::Need(length) => match trailer_in_tail(&read(length)?.0, size).map_err(damaged)? {
-                Tail::Whole(encoded) => encoded,
-                Tail::Need(_) => return Err(damaged(Damage::Nonsense("its trailer cannot be that long"))),
-            },
+            Tail::Need(length) => {
+                let forget = || self.forget(object, &Part::Tail(length));
+                self.twice(forget, || match trailer_in_tail(&read(length)?.0, size).map_err(damaged)? {
+                    Tail::Whole(encoded) => Trailer::decode(&encoded).map_err(damaged).map(|_| encoded),
+                    Tail::Need(_) => Err(damaged(Damage::Nonsense("its trailer cannot be that long"))),
+                })?
+            }
         };
         let trailer = Trailer::decode(&encoded).map_err(damaged)?;
         if trailer.vault != self.vault.id() {
@@ -250,15 +300,20 @@ impl Reader {
         if let Some(raw) = self.cached().segments.get(&(pack, number)) {
             return Ok(raw.clone());
         }
-        let open = self.pack(pack)?;
-        let row = open.row(number)?;
-        let range = row.offset..row.offset + u64::from(row.length);
-        let name = open.object.pack_name();
-        let sealed = missing_is_damage(self.vault.wait(self.store.get_range(&name, range)), &name)?;
-        let mut opener = self.borrow_opener();
-        let raw = open.open(number, &sealed, &mut opener).map(Bytes::copy_from_slice);
-        self.return_opener(opener);
-        let raw = raw?;
+        let raw = self.twice(
+            || self.forget_segment(pack, number),
+            || {
+                let open = self.pack(pack)?;
+                let row = open.row(number)?;
+                let name = open.object.pack_name();
+                let range = row.offset..row.offset + u64::from(row.length);
+                let sealed = missing_is_damage(self.vault.wait(self.store.get_range(&name, range)), &name)?;
+                let mut opener = self.borrow_opener();
+                let raw = open.open(number, &sealed, &mut opener).map(Bytes::copy_from_slice);
+                self.return_opener(opener);
+                raw
+            },
+        )?;
         self.keep((pack, number), raw.clone());
         Ok(raw)
     }

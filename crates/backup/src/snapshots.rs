@@ -1,12 +1,16 @@
 //! The snapshots of a vault.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
+use store::{Cached, ObjectInfo, Part};
 use vault::error::Damage;
 use vault::name;
 use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
+use vault::trash::{Forgotten, Trash};
 use vault::{ObjectHash, SnapshotId};
 
 use crate::{Body, Error, Vault};
@@ -25,6 +29,8 @@ pub struct Snapshot {
     pub body: Body,
     /// The size of its object in bytes.
     pub size: u64,
+    /// When the store received it, by the store's clock.
+    pub received: SystemTime,
 }
 
 /// All snapshots of a vault.
@@ -34,6 +40,19 @@ pub struct SnapshotList {
     pub snapshots: Vec<Arc<Snapshot>>,
     /// Objects that should be snapshots and cannot be read, with the reason.
     pub damaged: Vec<(String, Damage)>,
+    /// Those in the trash, which are in neither of the others: the oldest first, and then what cannot be read.
+    pub trash: Vec<InTrash>,
+}
+
+/// A snapshot that was forgotten and is still there.
+#[derive(Clone, Debug)]
+pub struct InTrash {
+    /// Its name.
+    pub id: SnapshotId,
+    /// When it was forgotten, and by which marks.
+    pub forgotten: Forgotten,
+    /// The snapshot, or why it cannot be read.
+    pub snapshot: Result<Arc<Snapshot>, Damage>,
 }
 
 /// Narrows which snapshots are meant; an empty list asks for nothing.
@@ -48,7 +67,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn fits(&self, snapshot: &Snapshot) -> bool {
+    /// Whether a snapshot is meant.
+    pub fn fits(&self, snapshot: &Snapshot) -> bool {
         let body = &snapshot.body;
         (self.hosts.is_empty() || self.hosts.contains(&body.host))
             && self.paths.iter().all(|path| body.paths.contains(path))
@@ -60,6 +80,8 @@ impl SnapshotList {
     /// Reads all of them. Damaged ones do not stop it.
     pub fn load(vault: &Arc<Vault>) -> Result<Self, Error> {
         let objects = vault.wait(vault.store().list(name::SNAPSHOTS))?;
+        // After the snapshots, so that of none that is listed the mark is missed.
+        let trash = vault.wait(Trash::read(vault.reading().as_ref(), vault.id()))?;
         let mut list = Self::default();
         let mut opener = Opener::new();
         for group in objects.chunks(AT_ONCE) {
@@ -71,29 +93,60 @@ impl SnapshotList {
                 })
                 .collect();
             for (object, fetch) in group.iter().zip(fetches) {
-                let bytes = match vault.wait(fetch) {
-                    Ok(Ok(bytes)) => bytes,
+                let snapshot = match vault.wait(fetch) {
+                    Ok(Ok(bytes)) => open(vault, object, &bytes, &mut opener),
                     Ok(Err(error)) => match error.kind {
-                        store::Kind::NotFound => {
-                            list.damaged.push((object.name.clone(), Damage::Missing));
-                            continue;
-                        }
+                        store::Kind::NotFound => Err(Damage::Missing),
                         store::Kind::TooLarge | store::Kind::Truncated | store::Kind::InvalidName => {
-                            list.damaged.push((object.name.clone(), Damage::HashMismatch));
-                            continue;
+                            Err(Damage::HashMismatch)
                         }
                         _ => return Err(error.into()),
                     },
                     Err(_) => return Err(Error::Interrupted),
                 };
-                match open(vault, &object.name, &bytes, &mut opener) {
-                    Ok(snapshot) => list.snapshots.push(Arc::new(snapshot)),
-                    Err(damage) => list.damaged.push((object.name.clone(), damage)),
-                }
+                let snapshot = match vault.cached().filter(|_| snapshot.is_err()) {
+                    Some(cached) => again(vault, cached, object, &mut opener)?,
+                    None => snapshot,
+                };
+                list.add(object.name.clone(), snapshot.map(Arc::new), &trash);
             }
         }
-        list.snapshots.sort_by_key(|snapshot| (snapshot.envelope.time, snapshot.id));
+        list.sort();
         Ok(list)
+    }
+
+    fn add(&mut self, object: String, snapshot: Result<Arc<Snapshot>, Damage>, trash: &Trash) {
+        let id = ObjectHash::from_object_name(&object);
+        match (id.and_then(|id| Some((id, trash.get(id)?.clone()))), snapshot) {
+            // Deleted between the listing and now, as it should be.
+            (Some(_), Err(Damage::Missing)) => {}
+            (Some((id, forgotten)), snapshot) => self.trash.push(InTrash { id, forgotten, snapshot }),
+            (None, Ok(snapshot)) => self.snapshots.push(snapshot),
+            (None, Err(damage)) => self.damaged.push((object, damage)),
+        }
+    }
+
+    fn sort(&mut self) {
+        let place = |snapshot: &Arc<Snapshot>| (snapshot.envelope.time, snapshot.id);
+        self.snapshots.sort_by_key(place);
+        self.trash.sort_by_key(|one| (one.snapshot.is_err(), one.snapshot.as_ref().ok().map(place)));
+    }
+
+    /// The same list as if nothing had been forgotten: for whoever looks at all that is there.
+    pub fn with_trash(mut self) -> Self {
+        for one in std::mem::take(&mut self.trash) {
+            match one.snapshot {
+                Ok(snapshot) => self.snapshots.push(snapshot),
+                Err(damage) => self.damaged.push((one.id.snapshot_name(), damage)),
+            }
+        }
+        self.sort();
+        self
+    }
+
+    /// What the trash has of a snapshot.
+    pub fn in_trash(&self, id: SnapshotId) -> Option<&InTrash> {
+        self.trash.iter().find(|one| one.id == id)
     }
 
     /// Those that fit, the oldest first.
@@ -101,45 +154,91 @@ impl SnapshotList {
         self.snapshots.iter().filter(|snapshot| filter.fits(snapshot)).cloned().collect()
     }
 
-    /// The one meant by `text`: the beginning of an id, or `latest` among those that fit the filter.
+    /// The one meant by `text`: the beginning of an id, also of one in the trash; or `latest`, which never is, among those
+    /// that fit the filter.
     pub fn find(&self, text: &str, filter: &Filter) -> Result<Arc<Snapshot>, Error> {
-        let fitting = self.matching(filter);
         if text == "latest" {
-            return fitting.last().cloned().ok_or_else(|| Error::NoSuchSnapshot("that fits".to_owned()));
+            let latest = self.matching(filter).pop();
+            return latest.ok_or_else(|| Error::NoSuchSnapshot("that fits".to_owned()));
         }
+        match self.find_id(text, filter)? {
+            (_, Ok(snapshot)) => Ok(snapshot),
+            (id, Err(damage)) => Err(Error::damaged(id.snapshot_name(), damage)),
+        }
+    }
+
+    /// The id of the one meant by `text`, as [`Self::find`] takes it, be it damaged.
+    pub fn find_id_of(&self, text: &str, filter: &Filter) -> Result<SnapshotId, Error> {
+        match text {
+            "latest" => self.find(text, filter).map(|snapshot| snapshot.id),
+            _ => self.find_id(text, filter).map(|(id, _)| id),
+        }
+    }
+
+    /// The one whose id begins with `text`. One that cannot be read is meant only if no other is: whether it fits the
+    /// filter nobody knows.
+    fn find_id(
+        &self,
+        text: &str,
+        filter: &Filter,
+    ) -> Result<(SnapshotId, Result<Arc<Snapshot>, Damage>), Error> {
         let prefix = text.to_ascii_lowercase();
-        let mut meant = fitting.iter().filter(|snapshot| snapshot.id.to_string().starts_with(&prefix));
+        let is_meant = |id: SnapshotId| !prefix.is_empty() && id.to_string().starts_with(&prefix);
+        let in_trash = self.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
+        let readable = self.snapshots.iter().chain(in_trash);
+        let mut meant = readable.filter(|snapshot| filter.fits(snapshot) && is_meant(snapshot.id));
         match (meant.next(), meant.count()) {
-            _ if prefix.is_empty() => Err(Error::NoSuchSnapshot(text.to_owned())),
-            (Some(snapshot), 0) => Ok(snapshot.clone()),
-            (None, _) => {
-                let damaged = |(name, _): &&(String, Damage)| {
-                    name.strip_prefix(name::SNAPSHOTS).is_some_and(|id| id.starts_with(&prefix))
-                };
-                match self.damaged.iter().find(damaged) {
-                    Some((name, damage)) => Err(Error::damaged(name.clone(), damage.clone())),
-                    None => Err(Error::NoSuchSnapshot(text.to_owned())),
-                }
-            }
+            (Some(snapshot), 0) => Ok((snapshot.id, Ok(snapshot.clone()))),
             (Some(_), more) => Err(Error::AmbiguousSnapshot { text: text.to_owned(), count: more + 1 }),
+            (None, _) => {
+                let damaged = self.damaged_ids().find(|(id, _)| is_meant(*id));
+                let (id, damage) = damaged.ok_or_else(|| Error::NoSuchSnapshot(text.to_owned()))?;
+                Ok((id, Err(damage.clone())))
+            }
         }
+    }
+
+    fn damaged_ids(&self) -> impl Iterator<Item = (SnapshotId, &Damage)> {
+        let listed = self
+            .damaged
+            .iter()
+            .filter_map(|(name, damage)| Some((ObjectHash::from_object_name(name)?, damage)));
+        listed.chain(self.trash.iter().filter_map(|one| Some((one.id, one.snapshot.as_ref().err()?))))
     }
 }
 
 /// Decodes, verifies and opens one snapshot object.
-pub(crate) fn open(
-    vault: &Vault,
-    object: &str,
-    bytes: &bytes::Bytes,
-    opener: &mut Opener,
-) -> Result<Snapshot, Damage> {
-    let id = ObjectHash::from_object_name(object).ok_or(Damage::Nonsense("its name is not a snapshot's"))?;
+fn open(vault: &Vault, object: &ObjectInfo, bytes: &Bytes, opener: &mut Opener) -> Result<Snapshot, Damage> {
+    let id =
+        ObjectHash::from_object_name(&object.name).ok_or(Damage::Nonsense("its name is not a snapshot's"))?;
+    let received = object.modified;
     let object = snapshot::decode(bytes, id, vault.id())?;
     if object.signer != vault.descriptor().owner {
         return Err(Damage::Signature);
     }
     let body = open_body(vault, &object, opener)?;
-    Ok(Snapshot { id, envelope: object.envelope, body, size: bytes.len() as u64 })
+    Ok(Snapshot { id, envelope: object.envelope, body, size: bytes.len() as u64, received })
+}
+
+/// A second look at a snapshot that is damaged: its bytes may have been damaged on their way, and what this machine keeps
+/// may have come that way.
+fn again(
+    vault: &Arc<Vault>,
+    cached: &Cached,
+    object: &ObjectInfo,
+    opener: &mut Opener,
+) -> Result<Result<Snapshot, Damage>, Error> {
+    let name = &object.name;
+    vault.wait(cached.forget(name, &Part::Whole));
+    let opened = match vault.wait(vault.reading().get(name, SNAPSHOT_MAX)) {
+        Ok(bytes) => open(vault, object, &bytes, opener),
+        Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing),
+        Err(error) => return Err(error.into()),
+    };
+    if opened.is_err() {
+        vault.wait(cached.forget(name, &Part::Whole));
+    }
+    Ok(opened)
 }
 
 fn open_body(vault: &Vault, object: &SnapshotObject, opener: &mut Opener) -> Result<Body, Damage> {

@@ -56,6 +56,8 @@ pub struct VaultStats {
     pub snapshots: u64,
     /// Snapshots that cannot.
     pub snapshots_damaged: u64,
+    /// Snapshots in the trash, which are not counted above.
+    pub snapshots_in_trash: u64,
     /// When the oldest one was made.
     pub oldest: Option<Time>,
     /// When the newest one was made.
@@ -64,6 +66,8 @@ pub struct VaultStats {
     pub files: u64,
     /// Sizes of those files, as if nothing were stored only once.
     pub bytes: u64,
+    /// The same of the snapshots in the trash, whose data is stored too.
+    pub bytes_in_trash: u64,
     /// Objects that are packs.
     pub packs: u64,
     /// Index fragments.
@@ -89,7 +93,7 @@ impl VaultStats {
     /// How many times as large all snapshots are together as what is kept of them before it is compressed; `None`
     /// when nothing is known.
     pub fn dedup_ratio(&self) -> Option<f64> {
-        ratio(self.bytes, self.data.bytes_raw)
+        ratio(self.bytes + self.bytes_in_trash, self.data.bytes_raw)
     }
 }
 
@@ -106,6 +110,9 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
         let time = |(seconds, nanoseconds)| Time { seconds, nanoseconds };
         stats.snapshots = list.snapshots.len() as u64;
         stats.snapshots_damaged = list.damaged.len() as u64;
+        stats.snapshots_in_trash = list.trash.len() as u64;
+        let in_trash = list.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
+        stats.bytes_in_trash = in_trash.map(|snapshot| snapshot.envelope.bytes).sum();
         stats.oldest = list.snapshots.first().map(|snapshot| time(snapshot.envelope.time));
         stats.newest = list.snapshots.last().map(|snapshot| time(snapshot.envelope.time));
         stats.files = list.snapshots.iter().map(|snapshot| snapshot.envelope.files).sum();

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use content::{ContentError, Keyring};
 use store::{Cached, Kind, Store};
@@ -10,6 +11,7 @@ use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
 use vault::{VaultError, VaultId, name};
 
+use crate::settings;
 use crate::slots::{self, Found, NewSlot};
 use crate::{Credential, Error};
 
@@ -19,9 +21,9 @@ pub const CHUNK_SIZES: ChunkSizes = ChunkSizes { min: 256 << 10, average: 1 << 2
 /// How much of a remote vault's small immutable objects is kept on this machine, in bytes.
 const OBJECTS_KEPT: u64 = 512 << 20;
 
-/// Objects that are named by their hash, and read in parts.
+/// Objects that are named by their hash, and read in parts or again and again.
 fn is_kept(name: &str) -> bool {
-    [name::PACKS, name::SNAPSHOTS].iter().any(|folder| name.starts_with(folder))
+    [name::PACKS, name::SNAPSHOTS, name::TRASH].iter().any(|folder| name.starts_with(folder))
 }
 
 /// A vault that was opened with a key.
@@ -57,6 +59,17 @@ impl Vault {
     /// The slots are written before the descriptor: without its descriptor it is not a vault yet, so a failure on the
     /// way leaves nothing that could be taken for one.
     pub fn create(store: Arc<dyn Store>, slots: &[NewSlot], cache: &Path) -> Result<Arc<Self>, Error> {
+        Self::create_with(store, slots, cache, None)
+    }
+
+    /// The same with a delay of its own before what was forgotten is deleted.
+    pub fn create_with(
+        store: Arc<dyn Store>,
+        slots: &[NewSlot],
+        cache: &Path,
+        delete_delay: Option<Duration>,
+    ) -> Result<Arc<Self>, Error> {
+        let settings = delete_delay.map(settings::delay_setting).transpose()?;
         let runtime = new_runtime()?;
         let location = store.location();
         if runtime.block_on(exists(&store))? {
@@ -76,7 +89,7 @@ impl Vault {
             vault: id,
             created: slots::now(),
             chunk_sizes: CHUNK_SIZES,
-            settings: Vec::new(),
+            settings: settings.into_iter().collect(),
             owner: keyring.verifying_key(),
         };
         let mut bytes = descriptor.encode_unsigned();

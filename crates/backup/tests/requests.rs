@@ -153,15 +153,36 @@ fn an_unchanged_backup_of_a_hundred_thousand_files_is_a_handful_of_requests() {
         world.back_up();
     }
     // Six of them are the lease, what is condemned or moved, and whether the commit was in time.
-    expect("unchanged", &world.back_up(), 14);
-    expect("one file, on this machine", &world.restore(&world.cache, "folder-7/file-7"), 12);
-    expect("one file, on a new machine", &world.restore(&world.other_cache, "folder-7/file-7"), 20);
+    expect("unchanged", &world.back_up(), 15);
+    expect("one file, on this machine", &world.restore(&world.cache, "folder-7/file-7"), 13);
+    expect("one file, on a new machine", &world.restore(&world.other_cache, "folder-7/file-7"), 21);
     let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
-    expect("snapshots", &world.asked(&world.cache, list), 4);
+    expect("snapshots", &world.asked(&world.cache, list), 5);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::No, &Arc::new(Progress::new())).unwrap());
-    expect("check", &world.asked(&world.cache, look), 36);
+    expect("check", &world.asked(&world.cache, look), 37);
     let all = world.restore(&world.cache, "");
-    expect("restore", &all, 22);
+    expect("restore", &all, 23);
+}
+
+/// Marks stay for ever: each machine reads each of them once.
+#[test]
+fn what_was_forgotten_costs_one_listing() {
+    let world = World::new(|top| fs::write(top.join("file"), "x").unwrap());
+    for _ in 0..20 {
+        world.back_up();
+    }
+    let list = |vault: &Arc<Vault>| drop(SnapshotList::load(vault).unwrap());
+    let gone = |vault: &Arc<Vault>| {
+        let list = SnapshotList::load(vault).unwrap();
+        let ids: Vec<_> = list.snapshots.iter().take(19).map(|snapshot| snapshot.id).collect();
+        let report = backup::forget(vault, &list, &ids, backup::Dropped::Named, false).unwrap();
+        assert_eq!(report.forgotten.len(), 19);
+    };
+    // Opening, snapshots and the trash, pins, settings, the clock, and the marks themselves.
+    expect("forget", &world.asked(&world.cache, gone), 3 + 3 + 2 + 3 + 19);
+    expect("snapshots, the first time after that", &world.asked(&world.cache, list), 5 + 19);
+    expect("snapshots", &world.asked(&world.cache, list), 5);
+    expect("unchanged", &world.back_up(), 16);
 }
 
 #[test]
@@ -171,8 +192,8 @@ fn a_first_backup_writes_few_large_objects_and_they_are_read_in_few_parts() {
             fs::write(top.join(n.to_string()), support::noise(n, 16 << 20)).unwrap();
         }
     });
-    expect("first", &world.back_up(), 34);
-    expect("restore", &world.restore(&world.cache, ""), 94);
+    expect("first", &world.back_up(), 35);
+    expect("restore", &world.restore(&world.cache, ""), 95);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::All, &Arc::new(Progress::new())).unwrap());
-    expect("check of all data", &world.asked(&world.cache, look), 110);
+    expect("check of all data", &world.asked(&world.cache, look), 116);
 }

@@ -55,6 +55,13 @@ impl Cached {
         }
     }
 
+    /// Lets go of a part that turned out not to be what it should: the next read asks the store.
+    pub async fn forget(&self, name: &str, part: &Part) {
+        let (shelf, key) = (self.shelf.clone(), part.key(name));
+        // What cannot be removed is found wrong again.
+        let _ = tokio::task::spawn_blocking(move || fs::remove_file(shelf.path(&key))).await;
+    }
+
     async fn find(&self, name: &str, part: &Part) -> Option<Bytes> {
         if !(self.immutable)(name) {
             return None;
@@ -70,12 +77,14 @@ impl Cached {
     }
 }
 
-/// What of an object is kept in one file.
+/// What of an object is kept together.
 #[derive(Clone, Debug)]
-enum Part {
+pub enum Part {
+    /// All of it.
     Whole,
+    /// These bytes.
     Range(Range<u64>),
-    /// The last bytes, at most so many; the file holds the object's size before them.
+    /// The last bytes, at most so many; they are kept with the object's size before them.
     Tail(u64),
 }
 

@@ -26,6 +26,8 @@ pub enum Kind {
     UnknownLocation,
     /// It did not work now and may work later: a time-out, a lost connection, a busy server. Worth a retry.
     Unavailable,
+    /// The server refuses requests because its clock and that of this machine differ.
+    Clock,
     /// The store itself vanished: its folder was removed or moved, or its disk was taken away.
     Gone,
     /// Anything else, such as a failing disk.
@@ -44,6 +46,7 @@ impl fmt::Display for Kind {
             Self::InvalidName => "the name is not allowed",
             Self::UnknownLocation => "the location is not understood",
             Self::Unavailable => "the store does not answer now",
+            Self::Clock => "the clocks of this machine and of the server differ too much",
             Self::Gone => "the store is no longer there",
             Self::Other => "the store failed",
         })
@@ -106,6 +109,9 @@ impl StoreError {
                 "Use a path, or a URL such as swift://CONTAINER/PREFIX, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH."
             }
             Kind::Unavailable => "Try again later; what was already written is kept.",
+            Kind::Clock => {
+                "Set the clock of this machine (or that of the server) right, then run the same command again."
+            }
             Kind::Gone => {
                 "Put the store back where it was (mount its disk), then run the same command again."
             }

@@ -73,7 +73,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use cached::{Cached, Immutable};
+pub use cached::{Cached, Immutable, Part};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;

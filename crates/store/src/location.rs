@@ -19,12 +19,15 @@ use std::fmt;
 use std::path::PathBuf;
 #[cfg(feature = "locations")]
 use std::sync::Arc;
+#[cfg(feature = "locations")]
+use std::time::Duration;
 
 #[cfg(feature = "locations")]
 use crate::networked::Networked;
 #[cfg(feature = "locations")]
 use crate::{
-    FolderStore, OpendalStore, SftpStore, Store, SwiftCredentials, SwiftStore, network, opendal_store,
+    FolderStore, OpendalStore, Patience, Retrying, SftpStore, Store, SwiftCredentials, SwiftStore, network,
+    opendal_store,
 };
 use crate::{Kind, StoreError};
 use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
@@ -137,6 +140,47 @@ impl Location {
         self.open_with(&environment)
     }
 
+    /// Opens the store that is there; one on another machine is waited for, now and in all that is asked of it later.
+    /// `waits` hears of each failure before it is tried again to open it.
+    pub fn open_patiently(
+        &self,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        self.open_patiently_with(&environment, patience, waits)
+    }
+
+    /// Like [`open_patiently`](Self::open_patiently), with the settings of `look_up` in place of the environment.
+    pub fn open_patiently_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        let opened = patience.repeat(waits, || self.open_within(look_up, patience.silence()))?;
+        Ok(patient(opened, patience))
+    }
+
+    /// Like [`create`](Self::create), and waits as [`open_patiently`](Self::open_patiently) does.
+    pub fn create_patiently(
+        &self,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        self.create_patiently_with(&environment, patience, waits)
+    }
+
+    /// Like [`create_patiently`](Self::create_patiently), with the settings of `look_up` in place of the environment.
+    pub fn create_patiently_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        let made = patience.repeat(waits, || self.create_within(look_up, patience.silence()))?;
+        Ok(patient(made, patience))
+    }
+
     /// Makes the place for a store where there is none, and opens it. A bucket or container is never made, as it needs
     /// more decisions than a name: where it is missing that is said.
     pub fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
@@ -145,12 +189,24 @@ impl Location {
 
     /// Like [`open`](Self::open), with the settings of `look_up` in place of the environment.
     pub fn open_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
+        self.open_within(look_up, Patience::default().silence())
+    }
+
+    /// Like [`create`](Self::create), with the settings of `look_up` in place of the environment.
+    pub fn create_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
+        self.create_within(look_up, Patience::default().silence())
+    }
+
+    /// `silence` is how long nothing may move on a connection; the stores of OpenDAL and of SSH have limits of their
+    /// own.
+    fn open_within(&self, look_up: LookUp<'_>, silence: Duration) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
             Self::Swift(Bucket { name, prefix }) => {
                 let (name, prefix, credentials) =
                     (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
-                let opened = async move { SwiftStore::open(&name, &prefix, credentials).await };
+                let opened =
+                    async move { SwiftStore::open_within(&name, &prefix, credentials, silence).await };
                 Ok(Arc::new(Networked::new(self.wait(opened)?)))
             }
             Self::Sftp(folder) => {
@@ -164,14 +220,14 @@ impl Location {
         }
     }
 
-    /// Like [`create`](Self::create), with the settings of `look_up` in place of the environment.
-    pub fn create_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Store>, StoreError> {
+    fn create_within(&self, look_up: LookUp<'_>, silence: Duration) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Folder(path) => Ok(Arc::new(FolderStore::create(path)?)),
             Self::Swift(Bucket { name, prefix }) => {
                 let (name, prefix, credentials) =
                     (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
-                let made = async move { SwiftStore::create(&name, &prefix, credentials).await };
+                let made =
+                    async move { SwiftStore::create_within(&name, &prefix, credentials, silence).await };
                 Ok(Arc::new(Networked::new(self.wait(made)?)))
             }
             Self::Webdav(_) => {
@@ -183,7 +239,7 @@ impl Location {
                 Ok(Arc::new(self.wait(async move { store.create().await.map(|()| store) })?))
             }
             Self::S3(bucket) | Self::Azblob(bucket) | Self::Gcs(bucket) => {
-                self.open_with(look_up).map_err(|error| match error.kind {
+                self.open_within(look_up, silence).map_err(|error| match error.kind {
                     Kind::NotFound => StoreError { operation: "create", ..error }.because(format!(
                         "there is no bucket or container '{}': make it with the service's own tools first",
                         bucket.name
@@ -254,6 +310,12 @@ pub fn open_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Makes the place at a path or URL if it is missing, and opens it; see [`Location::create`].
 pub fn create_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.create()
+}
+
+#[cfg(feature = "locations")]
+/// What is far away may fail for a while: then it is asked again.
+fn patient(store: Arc<dyn Store>, patience: Patience) -> Arc<dyn Store> {
+    if store.is_remote() { Arc::new(Retrying::new(store, patience)) } else { store }
 }
 
 #[cfg(feature = "locations")]

@@ -31,6 +31,50 @@ pub struct Patience {
     pub deadline: Duration,
 }
 
+/// A store that is waited for has at least this long to move a byte, and at most [`SILENCE_MAX`].
+const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// See [`SILENCE_MIN`].
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+impl Patience {
+    /// Gives up after `total`. All pauses are shortened in proportion where that is less than usual.
+    pub fn lasting(total: Duration) -> Self {
+        let usual = Self::default();
+        let share = (total.as_secs_f64() / usual.deadline.as_secs_f64()).min(1.0);
+        Self {
+            pause_first: usual.pause_first.mul_f64(share),
+            pause_max: usual.pause_max.mul_f64(share),
+            deadline: total,
+        }
+    }
+
+    /// How long nothing may move on a connection before it is given up: a fifteenth of the whole, a minute at most.
+    pub fn silence(&self) -> Duration {
+        (self.deadline / 15).clamp(SILENCE_MIN, SILENCE_MAX)
+    }
+
+    #[cfg(feature = "locations")]
+    /// Calls until it works, the failure is not one that time heals, or patience ends. For threads that may be blocked;
+    /// `waits` hears of each failure after which there is a pause.
+    pub(crate) fn repeat<T>(
+        self,
+        waits: &dyn Fn(&StoreError),
+        call: impl Fn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tries = Tries::new(self);
+        let jitter = Jitter::new();
+        loop {
+            let error = match call() {
+                Err(error) if error.kind == Kind::Unavailable => error,
+                outcome => return outcome,
+            };
+            let Some(pause) = tries.pause_after(&error, &jitter) else { return Err(error) };
+            waits(&error);
+            std::thread::sleep(pause);
+        }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
@@ -46,42 +90,70 @@ impl Default for Patience {
 pub struct Retrying {
     inner: Arc<dyn Store>,
     patience: Patience,
-    /// Jitter: mixed to a new number at each pause.
-    counter: AtomicU64,
+    jitter: Jitter,
 }
 
 impl Retrying {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Store>, patience: Patience) -> Self {
-        let mut seed = [0; 8];
-        // Without a random seed the pauses are merely the same in every process.
-        let _ = getrandom::fill(&mut seed);
-        Self { inner, patience, counter: AtomicU64::new(u64::from_le_bytes(seed)) }
+        Self { inner, patience, jitter: Jitter::new() }
     }
 
     async fn repeat<T, F: Future<Output = Result<T, StoreError>> + Send>(
         &self,
         call: impl Fn() -> F + Send,
     ) -> Result<T, StoreError> {
-        let deadline = Instant::now().checked_add(self.patience.deadline);
-        let mut pause_max = self.patience.pause_first;
+        let mut tries = Tries::new(self.patience);
         loop {
             let error = match call().await {
                 Err(error) if error.kind == Kind::Unavailable => error,
                 outcome => return outcome,
             };
-            let pause = asked(&error).saturating_add(self.jittered(pause_max));
-            if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
-                return Err(error);
-            }
+            let Some(pause) = tries.pause_after(&error, &self.jitter) else { return Err(error) };
             sleep(pause).await;
-            pause_max = pause_max.saturating_mul(2).min(self.patience.pause_max);
         }
+    }
+}
+
+/// The tries of one call.
+struct Tries {
+    patience: Patience,
+    deadline: Option<Instant>,
+    pause_max: Duration,
+}
+
+impl Tries {
+    fn new(patience: Patience) -> Self {
+        let deadline = Instant::now().checked_add(patience.deadline);
+        Self { patience, deadline, pause_max: patience.pause_first }
+    }
+
+    /// How long to wait before the next try; nothing when there is none.
+    fn pause_after(&mut self, error: &StoreError, jitter: &Jitter) -> Option<Duration> {
+        let pause = asked(error).saturating_add(jitter.shorten(self.pause_max));
+        if self.deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
+            return None;
+        }
+        self.pause_max = self.pause_max.saturating_mul(2).min(self.patience.pause_max);
+        Some(pause)
+    }
+}
+
+/// A source of uneven pauses: its number is mixed to a new one at each.
+#[derive(Debug)]
+struct Jitter(AtomicU64);
+
+impl Jitter {
+    fn new() -> Self {
+        let mut seed = [0; 8];
+        // Without a random seed the pauses are merely the same in every process.
+        let _ = getrandom::fill(&mut seed);
+        Self(AtomicU64::new(u64::from_le_bytes(seed)))
     }
 
     /// Between half of `pause` and all of it.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let number = mix(self.counter.fetch_add(1, Ordering::Relaxed));
+    fn shorten(&self, pause: Duration) -> Duration {
+        let number = mix(self.0.fetch_add(1, Ordering::Relaxed));
         pause.mul_f64(0.5 + unit(number) / 2.0)
     }
 }
@@ -146,5 +218,42 @@ mod tests {
         assert_eq!(asked(&error), Duration::from_secs(7));
         error.retry_after = Some(Duration::MAX);
         assert_eq!(asked(&error), RETRY_AFTER_MAX);
+    }
+
+    #[test]
+    fn a_shorter_patience_is_shorter_in_all() {
+        assert_eq!(Patience::lasting(Duration::from_secs(900)), Patience::default());
+        let short = Patience::lasting(Duration::from_secs(9));
+        assert_eq!(
+            (short.pause_first, short.pause_max),
+            (Duration::from_millis(2), Duration::from_millis(300))
+        );
+        let long = Patience::lasting(Duration::from_secs(9000));
+        assert_eq!(Patience { deadline: long.deadline, ..Patience::default() }, long);
+        let silence = |seconds| Patience::lasting(Duration::from_secs(seconds)).silence().as_secs();
+        assert_eq!([0, 30, 900, 9000].map(silence), [1, 2, 60, 60]);
+    }
+
+    #[cfg(feature = "locations")]
+    #[test]
+    fn opening_is_tried_again_until_patience_ends() {
+        let patience = Patience::lasting(Duration::from_millis(200));
+        let (calls, waits) = (AtomicU64::new(0), AtomicU64::new(0));
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let error = |kind| StoreError::new(kind, "open", "", "memory");
+        let heard = |_: &StoreError| {
+            count(&waits);
+        };
+        let opened = patience.repeat(&heard, || match count(&calls) {
+            3 => Ok("there"),
+            _ => Err(error(Kind::Unavailable)),
+        });
+        assert_eq!(opened.unwrap(), "there");
+        assert_eq!((calls.load(Ordering::Relaxed), waits.load(Ordering::Relaxed)), (4, 3));
+        let never = patience.repeat(&heard, || Err::<(), _>(error(Kind::Unavailable)));
+        assert_eq!(never.unwrap_err().kind, Kind::Unavailable);
+        let at_once =
+            patience.repeat(&|_| panic!("nothing to wait for"), || Err::<(), _>(error(Kind::NotFound)));
+        assert_eq!(at_once.unwrap_err().kind, Kind::NotFound);
     }
 }

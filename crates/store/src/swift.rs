@@ -42,7 +42,7 @@ use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name};
 use address::Address;
 pub use credentials::SwiftCredentials;
 use failure::Failure;
-use http::Request;
+use http::{IDLE_TIMEOUT, Request};
 use response::Response;
 use session::Session;
 
@@ -69,7 +69,17 @@ impl SwiftStore {
         prefix: &str,
         credentials: SwiftCredentials,
     ) -> Result<Self, StoreError> {
-        let store = Self::new("open", container, prefix, credentials)?;
+        Self::open_within(container, prefix, credentials, IDLE_TIMEOUT).await
+    }
+
+    /// The same with another limit for how long nothing may move on a connection.
+    pub(crate) async fn open_within(
+        container: &str,
+        prefix: &str,
+        credentials: SwiftCredentials,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
+        let store = Self::new("open", container, prefix, credentials)?.with_idle_timeout(limit);
         let answer = store.container(Method::HEAD).await;
         answer.map_err(|failure| failure.into_error("open", "", store.location()))?;
         Ok(store)
@@ -81,7 +91,17 @@ impl SwiftStore {
         prefix: &str,
         credentials: SwiftCredentials,
     ) -> Result<Self, StoreError> {
-        let store = Self::new("create", container, prefix, credentials)?;
+        Self::create_within(container, prefix, credentials, IDLE_TIMEOUT).await
+    }
+
+    /// The same with another limit for how long nothing may move on a connection.
+    pub(crate) async fn create_within(
+        container: &str,
+        prefix: &str,
+        credentials: SwiftCredentials,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
+        let store = Self::new("create", container, prefix, credentials)?.with_idle_timeout(limit);
         // A user who may not make containers may still use one that is there.
         let answer = match store.container(Method::PUT).await {
             Err(failure) if failure.kind == Kind::PermissionDenied => {

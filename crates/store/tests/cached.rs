@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{Cached, MemoryStore, Recorded, Store, conformance};
+use store::{Cached, MemoryStore, Part, Recorded, Store, conformance};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -132,4 +132,19 @@ async fn a_cache_that_cannot_be_written_stops_nothing() {
     let inner = filled().await;
     read_all(&cached(&inner, &scratch.path().join("file")), "packs/a").await;
     assert_eq!(inner.calls().len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_asked_for_again_and_nothing_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let inner = filled().await;
+    let store = cached(&inner, scratch.path());
+    read_all(&store, "packs/a").await;
+    for part in [Part::Whole, Part::Range(10..20), Part::Tail(7)] {
+        inner.forget_calls();
+        store.forget("packs/a", &part).await;
+        store.forget("packs/b", &part).await;
+        read_all(&store, "packs/a").await;
+        assert_eq!(inner.calls().len(), 1, "{part:?}");
+    }
 }

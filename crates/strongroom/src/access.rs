@@ -1,10 +1,13 @@
 //! Getting at a vault: where it is, its store, and opening it.
 
+use std::cell::Cell;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
-use store::{Limited, Location, Patience, Rates, Retrying, Store};
+use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -32,9 +35,16 @@ impl Limits {
     }
 }
 
-/// What is far away may fail for a while: then it is asked again.
-fn patient(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    if store.is_remote() { Arc::new(Retrying::new(store, Patience::default())) } else { store }
+/// Tells once that a store is waited for: whoever mistyped its address should not wonder for a quarter of an hour.
+fn note_waiting(patience: Patience) -> impl Fn(&StoreError) {
+    let told = Cell::new(false);
+    move |error| {
+        if !told.replace(true) {
+            let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let limit = output::duration(patience.deadline);
+            output::note(&format!("note: {error}{cause}; trying again for up to {limit}"));
+        }
+    }
 }
 
 /// Where a vault is or will be.
@@ -43,6 +53,8 @@ pub struct Place {
     location: Location,
     /// The vault that is used when none is named, however it was named this time.
     is_default: bool,
+    /// What environment variables begin with that concern this place alone; empty for the vault's.
+    prefix: &'static str,
 }
 
 impl Place {
@@ -58,13 +70,13 @@ impl Place {
                     real(named).is_some_and(|named| Some(named) == real(&folder))
                 };
                 let is_default = settings::default_vault().is_some_and(same);
-                Ok(Self { location, is_default })
+                Ok(Self { location, is_default, prefix: "" })
             }
             None => {
                 let missing =
                     || Failure::usage("no vault is named", "name one with --vault or STRONGROOM_VAULT");
                 let folder = settings::default_vault().ok_or_else(missing)?;
-                Ok(Self { location: Location::Folder(folder), is_default: true })
+                Ok(Self { location: Location::Folder(folder), is_default: true, prefix: "" })
             }
         }
     }
@@ -94,17 +106,23 @@ impl Place {
 
     /// Opens the store; no vault there when there is nothing.
     pub fn open_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
-        let store = self.location.open().map_err(|error| match error.kind {
+        let store = self.open_patiently()?.map_err(|error| match error.kind {
             store::Kind::NotFound | store::Kind::Gone => self.no_vault(),
             _ => backup::Error::from(error).into(),
         })?;
-        Ok(limits.around(patient(store)))
+        Ok(limits.around(store))
+    }
+
+    /// Opens the store, waiting for one that does not answer, and says so.
+    fn open_patiently(&self) -> Result<Result<Arc<dyn Store>, StoreError>, Failure> {
+        let patience = settings::patience()?;
+        Ok(self.location.open_patiently_with(&self.look_up(), patience, &note_waiting(patience)))
     }
 
     /// Whether there is a vault.
     pub fn has_vault(&self) -> Result<bool, Failure> {
-        match self.location.open() {
-            Ok(store) => Ok(Vault::exists(&patient(store))?),
+        match self.open_patiently()? {
+            Ok(store) => Ok(Vault::exists(&store)?),
             Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => Ok(false),
             Err(error) => Err(backup::Error::from(error).into()),
         }
@@ -112,10 +130,50 @@ impl Place {
 
     /// An object that is in the way of a new vault, if the store is there.
     pub fn in_the_way(&self) -> Result<Option<String>, Failure> {
-        match self.location.open() {
-            Ok(store) => Ok(Vault::in_the_way(&patient(store))?),
+        match self.open_patiently()? {
+            Ok(store) => Ok(Vault::in_the_way(&store)?),
             Err(error) if error.kind == store::Kind::NotFound => Ok(None),
             Err(error) => Err(backup::Error::from(error).into()),
+        }
+    }
+
+    /// Another place than the vault's: the source of a repair or the target of a copy. Its store's settings come from
+    /// environment variables that begin with `prefix`, and where there is none, from those of the vault's store.
+    pub fn other(text: &str, prefix: &'static str) -> Result<Self, Failure> {
+        let location = Location::parse(text).map_err(backup::Error::from)?;
+        Ok(Self { location, is_default: false, prefix })
+    }
+
+    /// Whether both are the same place, as far as their names tell.
+    pub fn is(&self, other: &Self) -> bool {
+        let real = |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
+        match (&self.location, &other.location) {
+            (Location::Folder(one), Location::Folder(two)) => real(one) == real(two),
+            (one, two) => self.prefix == other.prefix && one == two,
+        }
+    }
+
+    /// Opens the store, made if there is none. `None` when it would have to be made and must not.
+    pub fn open_or_make(&self, limits: Limits, may_make: bool) -> Result<Option<Arc<dyn Store>>, Failure> {
+        let opened = match self.open_patiently()? {
+            Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => match may_make {
+                true => {
+                    let patience = settings::patience()?;
+                    let look_up = self.look_up();
+                    self.location.create_patiently_with(&look_up, patience, &note_waiting(patience))
+                }
+                false => return Ok(None),
+            },
+            opened => opened,
+        };
+        Ok(Some(limits.around(opened.map_err(backup::Error::from)?)))
+    }
+
+    fn look_up(&self) -> impl Fn(&str) -> Option<String> + Sync {
+        let prefix = self.prefix;
+        move |variable| {
+            let own = std::env::var(format!("{prefix}{variable}")).ok();
+            own.or_else(|| std::env::var(variable).ok())
         }
     }
 
@@ -176,21 +234,25 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
-/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code.
+/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. Without a delay, what is
+/// forgotten can be brought back for the usual time.
 pub fn create_vault(
     global: &Global,
     output: &Output,
     place: &Place,
     credential: Credential,
     label: &str,
+    delete_delay: Option<Duration>,
 ) -> Result<Arc<Vault>, Failure> {
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
-    let store = patient(place.location.create().map_err(backup::Error::from)?);
+    let patience = settings::patience()?;
+    let made = place.location.create_patiently(patience, &note_waiting(patience));
+    let store = made.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
-    let vault = Vault::create(store, &slots, &cache)?;
+    let vault = Vault::create_with(store, &slots, &cache, delete_delay)?;
     output.new_vault(&vault, &place.shown(), &recovery);
     Ok(vault)
 }

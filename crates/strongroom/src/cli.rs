@@ -36,7 +36,15 @@ impl Cli {
             Verb::Restore(verb) => verb.run(&global, output),
             Verb::Dump(verb) => verb.run(&global, output),
             Verb::Mount(verb) => verb.run(&global, output),
+            Verb::Cleanup(verb) => verb.run(&global, output),
+            Verb::Forget(verb) => verb.run(&global, output),
+            Verb::Undelete(verb) => verb.run(&global, output),
+            Verb::Pin(verb) => verb.run(&global, output),
+            Verb::Unpin(verb) => verb.run(&global, output),
+            Verb::Settings(verb) => verb.run(&global, output),
             Verb::Check(verb) => verb.run(&global, output),
+            Verb::Copy(verb) => verb.run(&global, output),
+            Verb::Repair(verb) => verb.run(&global, output),
             Verb::Stats(verb) => verb.run(&global, output),
             Verb::Key(verb) => verb.run(&global, output),
             Verb::Store(verb) => verb.run(&global, output),
@@ -58,7 +66,15 @@ pub enum Verb {
     Restore(commands::restore::Restore),
     Dump(commands::dump::Dump),
     Mount(commands::mount::Mount),
+    Cleanup(commands::cleanup::Cleanup),
+    Forget(commands::forget::Forget),
+    Undelete(commands::undelete::Undelete),
+    Pin(commands::pin::Pin),
+    Unpin(commands::pin::Unpin),
+    Settings(commands::settings::Settings),
     Check(commands::check::Check),
+    Copy(commands::copy::Copy),
+    Repair(commands::repair::Repair),
     Stats(commands::stats::Stats),
     Key(commands::key::Key),
     Store(commands::store::Store),
@@ -84,7 +100,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Back up", &["init", "backup"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Get back", &["restore", "dump", "mount"]),
-    ("Keep safe", &["check", "key", "store"]),
+    ("Keep and forget", &["forget", "undelete", "pin", "unpin", "cleanup", "settings"]),
+    ("Keep safe", &["copy", "check", "repair", "key", "store"]),
     ("This program", &["completions", "man"]),
 ];
 
@@ -92,6 +109,10 @@ const GROUPS: &[(&str, &[&str])] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("STRONGROOM_VAULT", "where the vault is, as --vault"),
     ("STRONGROOM_PASSPHRASE", "passphrase, recovery code or key"),
+    (
+        "STRONGROOM_TO_…",
+        "a variable of the store, for `copy --to` alone; STRONGROOM_FROM_… for `repair --from`",
+    ),
     ("STRONGROOM_CACHE", "where the local cache is, as --cache"),
 ];
 

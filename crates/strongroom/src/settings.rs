@@ -4,11 +4,29 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backup::Credential;
+use store::Patience;
 
 use crate::failure::Failure;
 use crate::global::Global;
+
+/// How long a store that does not answer is asked again: what `STRONGROOM_PATIENCE` says in seconds, or a quarter of an
+/// hour.
+pub fn patience() -> Result<Patience, Failure> {
+    let Some(text) = std::env::var_os("STRONGROOM_PATIENCE").filter(|text| !text.is_empty()) else {
+        return Ok(Patience::default());
+    };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    let seconds = seconds.ok_or_else(|| {
+        Failure::usage(
+            "STRONGROOM_PATIENCE is no number of seconds",
+            "set it to one such as 900, or not at all",
+        )
+    })?;
+    Ok(Patience::lasting(Duration::from_secs(seconds)))
+}
 
 /// The folder under which each vault has its cache.
 pub fn cache(global: &Global) -> Result<PathBuf, Failure> {

@@ -73,6 +73,12 @@ impl SnapshotArgument {
     pub fn find(&self, vault: &Arc<Vault>, narrow: &Narrow) -> Result<Arc<Snapshot>, Failure> {
         let list = SnapshotList::load(vault)?;
         let found = list.find(&self.snapshot, &narrow.filter())?;
+        if list.in_trash(found.id).is_some() {
+            output::note(&format!(
+                "note: snapshot {} is in the trash and may be deleted soon",
+                found.id.short()
+            ));
+        }
         if self.snapshot == "latest" {
             for (name, damage) in &list.damaged {
                 output::note(&format!("note: {name} was passed over: {damage}"));

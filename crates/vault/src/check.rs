@@ -39,6 +39,7 @@ use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
 use crate::trash::Mark;
+use crate::verified::{StoredPack, Verified};
 use crate::wire::Reader;
 use fetches::Fetches;
 use listing::Listing;
@@ -95,8 +96,10 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// What the index says of each pack.
     pub holdings: Holdings,
-    /// Every pack in the store with its size in bytes.
-    pub stored: Vec<(ObjectHash, u64)>,
+    /// Every pack in the store.
+    pub stored: Vec<StoredPack>,
+    /// What was verified when, and the newest snapshots, these included; packs that this check read are not in it yet.
+    pub verified: Verified,
     /// It was ended early: the rest was not looked at.
     pub ended_early: bool,
 }
@@ -116,6 +119,7 @@ pub async fn check(
     // Before the listings: what they show and this does not know of is not gone yet.
     let holders = Holders::read(store.as_ref(), descriptor.vault).await?;
     let listing = Listing::take(store, &mut report.findings).await?;
+    report.verified = Verified::read(store.as_ref(), descriptor.vault).await?;
     let mut check = Check::new(store, watch, descriptor, report, listing, holders);
     check.key_slots().await?;
     check.fragments().await?;
@@ -124,6 +128,7 @@ pub async fn check(
     check.pack_sizes();
     check.snapshots().await?;
     check.unused();
+    check.leave_what_goes();
     if !check.report.ended_early {
         check.read_packs(packs).await?;
     }
@@ -166,10 +171,13 @@ impl<'a> Check<'a> {
     ) -> Self {
         let hashes = listing.packs.iter();
         report.stored = hashes
-            .filter_map(|object| Some((ObjectHash::from_object_name(&object.name)?, object.size)))
+            .filter_map(|object| {
+                let hash = ObjectHash::from_object_name(&object.name)?;
+                Some(StoredPack { hash, size: object.size, modified: object.modified })
+            })
             .collect();
         report.packs = report.stored.len() as u64;
-        let sizes = report.stored.iter().copied().collect();
+        let sizes = report.stored.iter().map(|pack| (pack.hash, pack.size)).collect();
         Self {
             store,
             watch,
@@ -240,6 +248,10 @@ impl<'a> Check<'a> {
                 }
             };
             let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            if self.holders.is_going(hash) {
+                // It was replaced and is about to be deleted, whatever it says.
+                continue;
+            }
             match fragment::decode(&bytes, hash, self.vault()) {
                 Ok(packs) => {
                     for (pack, trailer) in packs {
@@ -273,7 +285,7 @@ impl<'a> Check<'a> {
                 // What was collected may stand in the index for a while.
                 None if self.holders.is_condemned(object) => {}
                 None => wrong.push((object, Damage::Missing)),
-                Some(size) if *size != held.size => {
+                Some(size) if *size != held.size && !self.holders.is_condemned(object) => {
                     wrong.push((object, Damage::Length { recorded: held.size, found: *size }));
                 }
                 Some(_) => {}
@@ -319,6 +331,12 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// What is about to be deleted and nothing needs is not read: it may be damaged, and was replaced.
+    fn leave_what_goes(&mut self) {
+        let (holders, needed) = (&self.holders, &self.needed);
+        self.report.stored.retain(|pack| !holders.is_condemned(pack.hash) || needed.contains(&pack.hash));
+    }
+
     /// What is in the store and nothing refers to.
     fn unused(&mut self) {
         if self.report.ended_early {
@@ -341,9 +359,9 @@ impl<'a> Check<'a> {
                 || self.needed.contains(object)
                 || self.holders.is_condemned(*object)
         };
-        let unknown: Vec<_> = self.report.stored.iter().filter(|(object, _)| !is_known(object)).collect();
+        let unknown: Vec<_> = self.report.stored.iter().filter(|pack| !is_known(&pack.hash)).collect();
         if !unknown.is_empty() {
-            let bytes: u64 = unknown.iter().map(|(_, size)| size).sum();
+            let bytes: u64 = unknown.iter().map(|pack| pack.size).sum();
             self.report.findings.add(Finding::new(
                 Severity::Note,
                 name::PACKS,
@@ -400,6 +418,7 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::InvalidName
         | Kind::UnknownLocation
         | Kind::Unavailable
+        | Kind::Clock
         | Kind::Gone => false,
     };
     if !of_the_object || error.object.is_empty() {

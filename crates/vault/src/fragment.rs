@@ -8,9 +8,12 @@
 //! header (8)  vault id (16)  count, then for each pack: hash (32)  object size (varint)  trailer (sized)
 //! ```
 
-use bytes::Bytes;
+use std::collections::HashSet;
 
-use crate::error::Damage;
+use bytes::Bytes;
+use store::Store;
+
+use crate::error::{Damage, VaultError};
 use crate::header::ObjectKind;
 use crate::name::{ObjectHash, VaultId};
 use crate::pack::{FinishedPack, TRAILER_MAX, Trailer};
@@ -48,6 +51,27 @@ pub fn encode(vault: VaultId, packs: &[PackRecord]) -> Bytes {
         out.sized(&pack.trailer);
     }
     out.into()
+}
+
+/// Stores a fragment for these packs under a name that is not in `condemned`, which a late delete could still hit: the
+/// same packs in another order have another name, and a pack may also stand in a fragment twice. Its hash.
+pub async fn write(
+    store: &dyn Store,
+    vault: VaultId,
+    mut records: Vec<PackRecord>,
+    condemned: &HashSet<ObjectHash>,
+) -> Result<ObjectHash, VaultError> {
+    let mut bytes = encode(vault, &records);
+    while condemned.contains(&ObjectHash::of(&bytes)) {
+        records.rotate_left(1);
+        if let Some(first) = records.first().cloned() {
+            records.push(first);
+        }
+        bytes = encode(vault, &records);
+    }
+    let hash = ObjectHash::of(&bytes);
+    store.put(&hash.index_name(), vec![bytes]).await?;
+    Ok(hash)
 }
 
 /// Reads a fragment, checking its name and that each trailer adds up to its pack's size.

@@ -168,6 +168,8 @@ pub async fn read_all(store: &dyn Store, vault: VaultId) -> Result<Vec<Seen>, Va
     let mut leases = Vec::new();
     for object in store.list(name::LEASES).await? {
         match store.get(&object.name, LEASE_MAX).await {
+            // That is how somebody asks for the time, and no lease.
+            Ok(bytes) if *bytes == ObjectKind::Lease.header() => {}
             Ok(bytes) => leases.push(Seen::new(&object, Written::decode(&bytes, vault))),
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) if matches!(error.kind, Kind::TooLarge | Kind::Truncated) => {
@@ -232,6 +234,11 @@ impl Lease {
     /// When the store received it last: the latest time by the store's clock that is known here.
     pub fn renewed(&self) -> SystemTime {
         self.renewed
+    }
+
+    /// When the store received it first, as far as that was asked for.
+    pub fn begun(&self) -> Option<SystemTime> {
+        self.written.begun
     }
 
     /// When it runs out unless it is renewed.
@@ -309,6 +316,8 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_read_is_waited_for() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let clock = "leases/ffffffffffffffffffffffffffffffff";
+        store.put(clock, vec![ObjectKind::Lease.header().to_vec().into()]).await.unwrap();
         store
             .replace("leases/00112233445566778899aabbccddeeff", vec![Bytes::from_static(b"?")])
             .await

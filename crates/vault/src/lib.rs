@@ -11,17 +11,20 @@ pub mod check;
 pub mod clock;
 pub mod collect;
 pub mod condemned;
+pub mod copy;
 pub mod damage;
 pub mod descriptor;
 pub mod error;
 pub mod fragment;
 pub mod header;
 pub mod lease;
+mod moving;
 pub mod name;
 pub mod pack;
 pub mod pins;
 pub mod records;
 pub mod relocation;
+pub mod repair;
 pub mod retention;
 #[doc(hidden)]
 pub mod sabotage;
@@ -29,7 +32,10 @@ pub mod segments;
 pub mod settings;
 pub mod signing;
 pub mod snapshot;
+#[cfg(test)]
+mod toy;
 pub mod trash;
+pub mod verified;
 pub mod wire;
 pub mod writer;
 

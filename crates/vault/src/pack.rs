@@ -15,7 +15,7 @@ use store::{Store, StoreError};
 use crate::error::Damage;
 use crate::header::{self, ObjectKind};
 use crate::name::{ObjectHash, PackId, VaultId};
-use crate::segments::SEGMENTS_MAX;
+use crate::segments::{SEGMENTS_MAX, SegmentSet};
 use crate::wire::{Malformed, Reader, Write};
 
 /// Where the first segment starts.
@@ -200,6 +200,19 @@ impl Trailer {
         self.origins.iter().find(|origin| origin.pack == pack)
     }
 
+    /// The rows of the segments of a pack that are in this object, in the order of their bytes.
+    pub fn rows_of(&self, pack: PackId) -> Vec<SegmentRow> {
+        let is_of = |row: &&SegmentRow| {
+            self.origins.get(row.origin as usize).is_some_and(|origin| origin.pack == pack)
+        };
+        self.rows.iter().filter(is_of).copied().collect()
+    }
+
+    /// The segments of a pack that are in this object.
+    pub fn segments_of(&self, pack: PackId) -> SegmentSet {
+        self.rows_of(pack).iter().map(|row| row.number).collect()
+    }
+
     /// The size in bytes of the whole object that ends with this trailer of `trailer_length` bytes.
     pub fn object_size(&self, trailer_length: usize) -> u64 {
         self.segments_end() + trailer_length as u64 + FOOTER_LENGTH as u64
@@ -328,6 +341,18 @@ impl PackAssembler {
     }
 }
 
+/// The hash, and so the name, of the pack that has this table and these segments in its order.
+pub(crate) fn hash_of<'a>(trailer: &Trailer, segments: impl Iterator<Item = &'a Bytes>) -> ObjectHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&ObjectKind::Pack.header()).update(trailer.pack.bytes());
+    for sealed in segments {
+        hasher.update(sealed);
+    }
+    let encoded = trailer.encode();
+    hasher.update(&encoded).update(&(encoded.len() as u32).to_le_bytes()).update(&END_MARK);
+    ObjectHash::new(*hasher.finalize().as_bytes())
+}
+
 /// What the end of a pack says about its trailer.
 #[derive(Debug)]
 pub enum Tail {
@@ -398,7 +423,8 @@ pub fn verify_whole(bytes: &Bytes, hash: ObjectHash, vault: VaultId) -> Result<T
     }
 }
 
-fn read_structure(bytes: &Bytes, vault: VaultId) -> Result<Trailer, Damage> {
+/// Reads the header and the table of a whole pack in memory, and sees that they fit; segments are not looked at.
+pub(crate) fn read_structure(bytes: &Bytes, vault: VaultId) -> Result<Trailer, Damage> {
     let mut reader = Reader::new(bytes);
     ObjectKind::Pack.expect(&mut reader)?;
     let pack = PackId::read(&mut reader, "pack id")?;

@@ -183,6 +183,21 @@ mod tests {
         assert_eq!(pins.unreadable(), [(name, Damage::HashMismatch)]);
     }
 
+    #[test]
+    fn the_document_has_this_encoding() {
+        let pin = Pin {
+            nonce: [0x66; 16],
+            snapshot: SnapshotId::new([0x44; 32]),
+            until: Until::Moment(1_850_000_000),
+            written: 1_700_000_000,
+        };
+        let bytes = pin.encode(VaultId::new([0x11; 16]));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut document = include_str!("../../../docs/format.md").to_owned();
+        document.retain(|letter| !letter.is_whitespace());
+        assert!(document.contains(&hex), "{hex}");
+    }
+
     proptest! {
         #[test]
         fn a_pin_comes_back(nonce: u8, end: i64, is_hold: bool) {

@@ -80,6 +80,8 @@ pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Moved>, Damage> {
 pub struct Holders {
     moved: HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>,
     condemned: HashSet<ObjectHash>,
+    /// What is condemned and no pack.
+    others_condemned: HashSet<ObjectHash>,
     /// The relocations that were read.
     pub records: Vec<ObjectInfo>,
 }
@@ -89,31 +91,38 @@ impl Holders {
     pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
         // In this order: what the collector condemns, it has relocated before.
         let row = Row::read(store, vault).await?;
-        let mut holders = Self::moved(store, vault).await?;
+        Self::beside(store, vault, &row).await
+    }
+
+    /// Where packs went, for whoever has read what is condemned. Relocations that are condemned were replaced, and
+    /// count for nothing.
+    pub async fn beside(store: &dyn Store, vault: VaultId, row: &Row) -> Result<Self, VaultError> {
+        let replaced = row.of(What::Relocation);
+        let is_replaced = |object: &ObjectInfo| {
+            ObjectHash::from_object_name(&object.name).is_some_and(|hash| replaced.contains(&hash))
+        };
+        let mut holders = Self::load(store, vault, is_replaced).await?;
         if keeps(Rule::WritersReadCondemnations) {
-            holders.condemn(&row);
+            holders.condemn(row);
         }
         Ok(holders)
     }
 
-    /// Where packs went, for those who only read.
+    /// Every place that any relocation names, for those who try what they can get.
     pub async fn moved(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
-        Self::moved_as_of(store, vault, &Row::default()).await
+        Self::load(store, vault, |_| false).await
     }
 
-    /// Where packs went as relocations say that are not condemned. All that were read are in `records`.
-    pub(crate) async fn moved_as_of(
+    async fn load(
         store: &dyn Store,
         vault: VaultId,
-        row: &Row,
+        is_replaced: impl Fn(&ObjectInfo) -> bool,
     ) -> Result<Self, VaultError> {
-        let condemned = row.of(What::Relocation);
         let records =
             records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         let mut holders = Self::default();
         for record in records {
-            let hash = ObjectHash::from_object_name(&record.object.name);
-            if hash.is_none_or(|hash| !condemned.contains(&hash)) {
+            if !is_replaced(&record.object) {
                 record.content.unwrap_or_default().into_iter().for_each(|moved| holders.add(moved));
             }
             holders.records.push(record.object);
@@ -129,6 +138,14 @@ impl Holders {
     /// Takes in what is condemned.
     pub fn condemn(&mut self, row: &Row) {
         self.condemned.extend(row.of(What::Pack));
+        for what in [What::Fragment, What::Relocation, What::Snapshot] {
+            self.others_condemned.extend(row.of(what));
+        }
+    }
+
+    /// Whether an object of any kind is about to be deleted, or was.
+    pub fn is_going(&self, object: ObjectHash) -> bool {
+        self.is_condemned(object) || self.others_condemned.contains(&object)
     }
 
     /// Whether the object is about to be deleted, or was.
@@ -140,6 +157,11 @@ impl Holders {
     pub fn knows(&self, moved: &Moved) -> bool {
         let places = self.places(moved.pack).iter();
         places.filter(|(at, _)| *at == moved.object).any(|(_, there)| there.contains_all(&moved.segments))
+    }
+
+    /// The objects that some relocation names for `pack`.
+    pub fn named_for(&self, pack: PackId) -> impl Iterator<Item = ObjectHash> {
+        self.places(pack).iter().map(|(object, _)| *object)
     }
 
     /// Whether some of a pack's segments went to this object.
@@ -156,6 +178,11 @@ impl Holders {
 
     fn places(&self, pack: PackId) -> &[(ObjectHash, SegmentSet)] {
         self.moved.get(&pack).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where segments of a pack went, and which of them.
+    pub fn moved_to(&self, pack: PackId) -> impl Iterator<Item = (ObjectHash, &SegmentSet)> {
+        self.places(pack).iter().map(|(object, segments)| (*object, segments))
     }
 
     /// The object in which to look for segments of `pack`, as far as `holds` says that a set of segments is enough:
@@ -184,6 +211,27 @@ impl Holders {
     /// index says. `None` when there is none.
     pub fn find(&self, pack: PackId, named: ObjectHash, segments: &SegmentSet) -> Option<ObjectHash> {
         self.choose(pack, named, |there| there.contains_all(segments))
+    }
+
+    /// As [`Self::find`], among the objects that are there: a copy of a vault, or one whose old condemnations were
+    /// forgotten, lacks objects that its snapshots name.
+    pub fn find_among(
+        &self,
+        pack: PackId,
+        named: ObjectHash,
+        segments: &SegmentSet,
+        is_there: impl Fn(ObjectHash) -> bool,
+    ) -> Option<ObjectHash> {
+        let first = self.find(pack, named, segments);
+        if first.is_some_and(&is_there) {
+            return first;
+        }
+        let lasts = |(object, there): &&(ObjectHash, SegmentSet)| {
+            !self.is_condemned(*object) && is_there(*object) && there.contains_all(segments)
+        };
+        let best =
+            self.places(pack).iter().filter(lasts).max_by_key(|(object, there)| (there.len(), *object));
+        best.map(|(object, _)| *object)
     }
 
     /// Whether a new snapshot may rely on this segment of `pack`; `named` is what the snapshot or the index says.
@@ -261,6 +309,20 @@ mod tests {
         holders.condemn(&condemned(&[2]));
         assert_eq!(holders.find(pack(1), hash(1), &set(&[3])), None);
         assert_eq!(holders.elsewhere(pack(1)), [hash(2)], "a reader tries what it can get");
+    }
+
+    #[test]
+    fn what_is_named_and_not_there_is_found_where_it_went() {
+        let mut holders = Holders::default();
+        holders.add(Moved { pack: pack(1), object: hash(2), segments: set(&[3, 4]) });
+        let find = |there: &[u8], segments: &[u32]| {
+            let is_there = |object| there.iter().any(|n| hash(*n) == object);
+            holders.find_among(pack(1), hash(1), &set(segments), is_there)
+        };
+        assert_eq!(find(&[1, 2], &[3]), Some(hash(1)));
+        assert_eq!(find(&[2], &[3]), Some(hash(2)));
+        assert_eq!(find(&[2], &[0]), None);
+        assert_eq!(find(&[], &[3]), None);
     }
 
     proptest! {

@@ -210,6 +210,24 @@ mod tests {
         assert!(Trash::read(&store, vault).await.unwrap().is_empty());
     }
 
+    #[test]
+    fn the_document_has_this_encoding() {
+        let mark = Mark {
+            nonce: [0x66; 16],
+            snapshot: ObjectHash::new([0x44; 32]),
+            system: SystemId::new([0x33; 16]),
+            sequence: 2,
+            previous: ObjectHash::new([0x55; 32]),
+            written: 1_700_000_000,
+            reason: "named".to_owned(),
+        };
+        let bytes = encode(VaultId::new([0x11; 16]), &[mark]);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut document = include_str!("../../../docs/format.md").to_owned();
+        document.retain(|letter| !letter.is_whitespace());
+        assert!(document.contains(&hex), "{hex}");
+    }
+
     proptest! {
         #[test]
         fn a_mark_comes_back(nonce: u8, reason in "\\PC{0,40}") {

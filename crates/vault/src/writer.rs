@@ -96,9 +96,13 @@ impl Writer {
             if !self.overslept || !keeps(Rule::CommitsAreTimed) {
                 self.store.put(&id.snapshot_name(), vec![bytes.clone()]).await?;
                 written = true;
-                let is_in_time = match keeps(Rule::CommitsAreTimed) {
-                    true => self.store.stat(&id.snapshot_name()).await?.modified <= self.lease.ends(),
-                    false => true,
+                let modified = self.store.stat(&id.snapshot_name()).await?.modified;
+                // One that was there before this lease says nothing of it: then the lease must be held still.
+                let is_from_before = self.lease.begun().is_some_and(|begun| modified < begun);
+                let is_in_time = match is_from_before {
+                    _ if !keeps(Rule::CommitsAreTimed) => true,
+                    true => self.renew().await? == Renewal::InTime,
+                    false => modified <= self.lease.ends(),
                 };
                 if is_in_time {
                     return Ok(Outcome::Committed);
@@ -130,8 +134,8 @@ impl Writer {
         let there: std::collections::HashSet<ObjectHash> =
             packs.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
         let is_lost = |need: &&PackNeed| {
-            let object = self.holders.find(need.pack, need.object, &need.segments);
-            object.is_none_or(|object| !there.contains(&object))
+            let is_there = |object| there.contains(&object);
+            self.holders.find_among(need.pack, need.object, &need.segments, is_there).is_none()
         };
         Ok(needs.iter().filter(is_lost).cloned().collect())
     }

@@ -11,16 +11,19 @@ mod graph;
 mod lengths;
 mod trees;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vault::check::{FINDINGS_MAX, Findings, Loss, ReadPacks, Report, Watch};
 use vault::damage::{self, DamagedPack};
 use vault::segments::SegmentSet;
+use vault::verified::{StoredPack, Verified};
 use vault::{ObjectHash, PackId, VaultError, name};
 
 pub use vault::check::{Finding, Severity};
 
+use crate::repair::LostFile;
 use crate::{Error, Progress, ReadingTenure, SnapshotList, Vault, slots};
 
 /// What to do about a pack that is not whole.
@@ -36,6 +39,8 @@ pub enum ReadData {
     Percent(f64),
     /// Everything.
     All,
+    /// Everything that was not verified for so long, and each time a share of the rest, the oldest first.
+    Due(Duration),
 }
 
 /// How a check went.
@@ -100,7 +105,7 @@ pub fn check(
 ) -> Result<CheckReport, Error> {
     let begun = Instant::now();
     let _tenure = ReadingTenure::begin(vault);
-    let packs = which_packs(read_data);
+    let packs = which_packs(vault, read_data)?;
     let can_read = vault.keyring().can_read();
     let watch: Arc<dyn Watch> = progress.clone();
     let keyless = if can_read { ReadPacks::None } else { packs.clone() };
@@ -110,7 +115,16 @@ pub fn check(
         return Err(Error::Interrupted);
     }
     let Report {
-        snapshots, packs: count, segments, mut bytes_read, findings, losses, holdings, stored, ..
+        snapshots,
+        packs: count,
+        segments,
+        mut bytes_read,
+        findings,
+        losses,
+        holdings,
+        stored,
+        verified,
+        ..
     } = report;
     let mut ledger = Ledger { findings, losses };
     key_slots(vault, &mut ledger)?;
@@ -131,6 +145,9 @@ pub fn check(
         ));
     }
     record_damage(vault, &mut ledger)?;
+    if !matches!(packs, ReadPacks::None) {
+        record_verified(vault, verified, &vault::check::choose(&stored, &packs), &stored, &mut ledger)?;
+    }
     Ok(CheckReport {
         snapshots,
         packs: count,
@@ -141,8 +158,31 @@ pub fn check(
     })
 }
 
-fn which_packs(read_data: ReadData) -> ReadPacks {
-    match read_data {
+/// Every file of every snapshot that these segments are part of, and every directory that cannot be read.
+pub(crate) fn lost_files(
+    vault: &Arc<Vault>,
+    lost: &[(PackId, SegmentSet)],
+    progress: &Arc<Progress>,
+) -> Result<Vec<LostFile>, Error> {
+    let list = SnapshotList::load(vault)?;
+    let mut findings = Findings::default();
+    let Some(finding) = findings.add(Finding::new(Severity::Damage, name::PACKS, "it is lost", "")) else {
+        return Ok(Vec::new());
+    };
+    let loss = |(pack, segments): &(PackId, SegmentSet)| Loss {
+        pack: *pack,
+        object: ObjectHash::default(),
+        segments: Some(segments.clone()),
+        finding,
+        snapshot: None,
+    };
+    let mut ledger = Ledger { findings, losses: lost.iter().map(loss).collect() };
+    let graph = trees::walk(vault, &list, &mut ledger, progress)?;
+    affected::all(vault, &list, &graph, &ledger, progress)
+}
+
+fn which_packs(vault: &Arc<Vault>, read_data: ReadData) -> Result<ReadPacks, Error> {
+    Ok(match read_data {
         ReadData::No => ReadPacks::None,
         ReadData::All => ReadPacks::All,
         ReadData::Percent(percent) => {
@@ -150,6 +190,41 @@ fn which_packs(read_data: ReadData) -> ReadPacks {
             content::random::fill(&mut seed);
             ReadPacks::Sample { percent, seed }
         }
+        ReadData::Due(max_age) => {
+            let now = vault.wait(vault::store_clock(vault.store().as_ref()))?;
+            let verified = vault.wait(Verified::read(vault.store().as_ref(), vault.id()))?;
+            ReadPacks::Due { verified: Arc::new(verified), now, max_age }
+        }
+    })
+}
+
+/// Writes down which packs were found whole. A vault that takes no writes is no reason to fail.
+fn record_verified(
+    vault: &Arc<Vault>,
+    mut verified: Verified,
+    read: &[(ObjectHash, u64)],
+    stored: &[StoredPack],
+    ledger: &mut Ledger,
+) -> Result<(), Error> {
+    let lost: HashSet<ObjectHash> = ledger.losses.iter().map(|loss| loss.object).collect();
+    let written = vault.wait(async {
+        let store = vault.store().as_ref();
+        let now = vault::clock::seconds(vault::store_clock(store).await?);
+        read.iter().filter(|(pack, _)| !lost.contains(pack)).for_each(|(pack, _)| verified.note(*pack, now));
+        verified.write(store, vault.id(), content::random::identity(), stored).await
+    });
+    match written {
+        Err(VaultError::Store(error)) if error.kind == store::Kind::Gone => Err(error.into()),
+        Err(error) => {
+            ledger.findings.add(Finding::new(
+                Severity::Note,
+                name::VERIFIED,
+                format!("what was verified could not be written down: {error}"),
+                "nothing is lost: it is verified again next time",
+            ));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -188,7 +263,8 @@ fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
 
 /// Snapshots whose envelope is whole and whose sealed body is not.
 fn snapshot_bodies(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<SnapshotList, Error> {
-    let list = SnapshotList::load(vault)?;
+    // What is in the trash can be brought back, so it must be whole as well.
+    let list = SnapshotList::load(vault)?.with_trash();
     for (object, damage) in &list.damaged {
         if ledger.findings.iter().any(|finding| finding.object == *object) {
             continue;

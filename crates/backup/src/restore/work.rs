@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use content::segment::Opener;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use store::StoreError;
+use store::{Part, StoreError};
 use vault::error::Damage;
 
 use super::budget::Share;
@@ -17,7 +17,7 @@ use super::file::FileWork;
 use super::session::{Session, is_out_of_reach};
 use super::window::{FileChunks, Windows};
 use crate::Error;
-use crate::reader::missing_is_damage;
+use crate::reader::{TAIL_GUESS, missing_is_damage};
 
 /// How often a waiting thread looks whether everything was stopped.
 const LOOK: Duration = Duration::from_millis(100);
@@ -113,13 +113,43 @@ impl Worker {
     }
 
     fn segment(&mut self, segment: SegmentWork, sealed: &[u8]) {
+        if let Some((segment, error)) = self.open(segment, sealed) {
+            self.look_again(segment, &error);
+        }
+    }
+
+    /// Bytes that came from far away may have been damaged on their way.
+    fn look_again(&mut self, segment: SegmentWork, error: &Error) {
+        let store = self.session.vault.store().clone();
+        if !store.is_remote() {
+            return segment.lost(error);
+        }
+        let name = segment.pack.object.pack_name();
+        // Perhaps it is the table of the pack that is wrong: the next run is to read that anew.
+        if let Some(cached) = self.session.vault.cached() {
+            self.session.vault.wait(cached.forget(&name, &Part::Tail(TAIL_GUESS)));
+        }
+        let again = self.session.vault.wait(store.get_range(&name, segment.sealed.clone()));
+        match missing_is_damage(again, &name) {
+            Ok(sealed) => {
+                if let Some((segment, error)) = self.open(segment, &sealed) {
+                    segment.lost(&error);
+                }
+            }
+            Err(error) if is_out_of_reach(&error) => self.session.stop(error),
+            Err(error) => segment.lost(&error),
+        }
+    }
+
+    /// Opens a segment and writes what is in it; gives it back when it does not open.
+    fn open(&mut self, segment: SegmentWork, sealed: &[u8]) -> Option<(SegmentWork, Error)> {
         let raw = match segment.pack.open(segment.number, sealed, &mut self.opener) {
             Ok(raw) => raw,
-            Err(error) => return segment.lost(&error),
+            Err(error) => return Some((segment, error)),
         };
         for Piece { file, at, offset, length } in segment.pieces {
             if self.session.is_stopped() {
-                return;
+                return None;
             }
             match raw.get(offset as usize..).and_then(|rest| rest.get(..length as usize)) {
                 Some(data) => file.write(at, data),
@@ -131,6 +161,7 @@ impl Worker {
             }
             file.release();
         }
+        None
     }
 
     /// Fetches each segment by itself, so that what lies before a pack's lost end is not lost with it.

@@ -83,26 +83,14 @@ pub(super) fn run(
         waiting_chunks: 0,
         packed: Packed::default(),
     };
-    let mut finished = false;
-    loop {
-        select! {
-            recv(input) -> message => match message {
-                Ok(ToPack::Finished) => finished = true,
-                Ok(ToPack::Sealed { pack, number, bytes }) => packing.sealed(&pack, number, bytes)?,
-                Ok(ToPack::End(end)) => packing.end(end)?,
-                Err(_) => break,
-            },
-            recv(uploaded) -> done => packing.uploaded(done.map_err(|_| Error::Interrupted)?)?,
-        }
-        while packing.uploading_bytes > UPLOADING_MAX {
-            packing.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
+    match packing.store_all(input, &uploaded) {
+        Ok(true) => Ok(packing.packed),
+        Ok(false) => Err(Error::Interrupted),
+        Err(error) => {
+            packing.note_the_rest(&uploaded);
+            Err(error)
         }
     }
-    while packing.uploading > 0 {
-        packing.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
-    }
-    packing.fragment()?;
-    if finished && packing.open.is_empty() { Ok(packing.packed) } else { Err(Error::Interrupted) }
 }
 
 /// Keeps a stored pack in the parts that a [`crate::Reader`] asks for.
@@ -125,6 +113,43 @@ async fn remember(cached: &Cached, name: &str, parts: &[Bytes], size: u64) {
 }
 
 impl Packing<'_> {
+    /// Whether everything that was to be packed came and is stored.
+    fn store_all(&mut self, input: &Receiver<ToPack>, uploaded: &Receiver<Uploaded>) -> Result<bool, Error> {
+        let mut finished = false;
+        loop {
+            select! {
+                recv(input) -> message => match message {
+                    Ok(ToPack::Finished) => finished = true,
+                    Ok(ToPack::Sealed { pack, number, bytes }) => self.sealed(&pack, number, bytes)?,
+                    Ok(ToPack::End(end)) => self.end(end)?,
+                    Err(_) => break,
+                },
+                recv(uploaded) -> done => self.uploaded(done.map_err(|_| Error::Interrupted)?)?,
+            }
+            while self.uploading_bytes > UPLOADING_MAX {
+                self.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
+            }
+        }
+        while self.uploading > 0 {
+            self.uploaded(uploaded.recv().map_err(|_| Error::Interrupted)?)?;
+        }
+        self.fragment()?;
+        Ok(finished && self.open.is_empty())
+    }
+
+    /// After a failure: what was still on its way may have arrived all the same, and the next run should know. No
+    /// fragment is tried, as the store has just failed; the journal is enough.
+    fn note_the_rest(&mut self, uploaded: &Receiver<Uploaded>) {
+        while self.uploading > 0 {
+            let Ok(Uploaded { record, outcome, .. }) = uploaded.recv() else { return };
+            self.uploading -= 1;
+            if outcome.is_ok() {
+                // The first error is the one to tell.
+                let _ = self.session.journal().note(record.hash);
+            }
+        }
+    }
+
     fn open_pack(&mut self, pack: &Arc<PackInFlight>) -> &mut OpenPack {
         let vault = self.session.vault.id();
         self.open.entry(pack.id).or_insert_with(|| OpenPack {

@@ -17,7 +17,7 @@ use vault::{ObjectHash, PackId, SystemId, name};
 use super::BackupRequest;
 use super::journal::Journal;
 use crate::tenure::WritingTenure;
-use crate::{Error, Filter, Progress, Reader, Snapshot, SnapshotList, Vault};
+use crate::{Error, Progress, Reader, Snapshot, SnapshotList, Vault};
 
 /// How many opened bytes of the previous tree are kept.
 const TREE_CACHE: usize = 8 << 20;
@@ -67,7 +67,10 @@ impl<'a> Session<'a> {
             None => Arc::new(vault.wait(Holders::read(vault.store().as_ref(), vault.id()))?),
         };
         let snapshots = SnapshotList::load(vault)?;
-        let of_system = snapshots.snapshots.iter().filter(|snapshot| snapshot.envelope.system == system);
+        // Those in the trash too: the chain goes on after the newest that there was.
+        let in_trash = snapshots.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
+        let all = snapshots.snapshots.iter().chain(in_trash);
+        let of_system = all.filter(|snapshot| snapshot.envelope.system == system);
         let last = of_system
             .map(|snapshot| (snapshot.envelope.sequence, snapshot.id))
             .max_by_key(|(number, _)| *number);
@@ -205,7 +208,9 @@ fn find_parent(
     paths: &[PathBuf],
 ) -> Result<Option<Arc<Snapshot>>, Error> {
     if let Some(id) = request.parent {
-        return snapshots.find(&id.to_string(), &Filter::default()).map(Some);
+        // Not from the trash: what it needs may be deleted meanwhile.
+        let parent = snapshots.snapshots.iter().find(|snapshot| snapshot.id == id).cloned();
+        return parent.map(Some).ok_or_else(|| Error::NoSuchSnapshot(id.to_string()));
     }
     let mut wanted = path_bytes(paths);
     wanted.sort();

@@ -63,7 +63,7 @@ pub(crate) fn s3(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Result
             }
         }
     }
-    build(builder, location)
+    build(builder, location, true)
 }
 
 /// Azure Blob Storage.
@@ -96,7 +96,7 @@ pub(crate) fn azblob(
         }
     };
     builder = builder.container(&bucket.name).root(&bucket.prefix);
-    build(builder, location)
+    build(builder, location, false)
 }
 
 /// Google Cloud Storage.
@@ -119,7 +119,7 @@ pub(crate) fn gcs(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Resul
             None => return Err(missing(location, "GOOGLE_APPLICATION_CREDENTIALS is not set")),
         }
     };
-    build(builder, location)
+    build(builder, location, false)
 }
 
 /// A folder on a WebDAV server.
@@ -137,10 +137,11 @@ pub(crate) fn webdav(
         (Some(_), None) => return Err(missing(location, "WEBDAV_PASSWORD is not set")),
         (None, Some(_)) => return Err(missing(location, "WEBDAV_USERNAME is not set")),
     };
-    build(builder, location)
+    build(builder, location, false)
 }
 
-fn build(builder: impl Builder, location: &str) -> Result<OpendalStore, StoreError> {
+/// `adds_checksums`: see [`wire::transport`].
+fn build(builder: impl Builder, location: &str, adds_checksums: bool) -> Result<OpendalStore, StoreError> {
     let other = |reason: String| StoreError::new(Kind::Other, "open", "", location).because(reason);
     let operator = Operator::new(builder).map_err(|error| {
         let kind = if error.kind() == opendal::ErrorKind::ConfigInvalid {
@@ -150,7 +151,7 @@ fn build(builder: impl Builder, location: &str) -> Result<OpendalStore, StoreErr
         };
         StoreError { kind, ..other(refusal::shown(&error)) }
     })?;
-    let transport = wire::transport().map_err(|error| other(error.to_string()))?;
+    let transport = wire::transport(adds_checksums).map_err(|error| other(error.to_string()))?;
     let context = OperationContext::new().with_http_transport(transport);
     Ok(OpendalStore::new(operator.with_context(context), location))
 }

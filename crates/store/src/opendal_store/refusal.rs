@@ -3,13 +3,19 @@
 use std::error::Error as _;
 use std::fmt;
 
+use http::header::DATE;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use opendal::{Error, ErrorKind};
 
 use crate::Kind;
 
 /// Of what a server says no more is shown, in characters.
 const SHOWN_MAX: usize = 300;
+
+/// Signatures are good for this long before and after the server's time, in seconds; some servers allow less.
+const SKEW_MAX: u64 = 15 * 60;
 
 /// A server's refusal: its status and its own words. Never the request, which holds credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,8 @@ pub(super) struct Refusal {
     /// The service's short name for the reason, such as `NoSuchBucket`; empty when it gave none.
     code: String,
     message: String,
+    /// The server's clock minus that of this machine, in seconds, if it told the time.
+    skew_seconds: Option<i64>,
 }
 
 impl Refusal {
@@ -33,7 +41,17 @@ impl Refusal {
             status: status.as_u16(),
             code: shorten(code.unwrap_or_default()),
             message: shorten(message.unwrap_or_default()),
+            skew_seconds: headers.get(DATE).and_then(|date| {
+                let theirs = rfc2822::parse(date.to_str().ok()?).ok()?.timestamp().as_second();
+                Some(theirs - Timestamp::now().as_second())
+            }),
         }
+    }
+
+    /// Whether it is for the time that was signed.
+    fn is_for_the_clock(&self) -> bool {
+        let is_skewed = self.skew_seconds.is_some_and(|skew| skew.unsigned_abs() >= SKEW_MAX);
+        self.code == "RequestTimeTooSkewed" || (is_skewed && matches!(self.status, 401 | 403))
     }
 
     /// Whether it is not the object that is missing but what holds all objects.
@@ -60,8 +78,13 @@ impl Refusal {
         if self.is_full() {
             return Kind::NoSpace;
         }
+        if self.is_for_the_clock() {
+            return Kind::Clock;
+        }
         match (self.status, &*self.code) {
             (_, "RequestTimeout" | "SlowDown" | "ServerBusy" | "OperationAborted") => Kind::Unavailable,
+            // The bytes were damaged on their way.
+            (_, "BadDigest") => Kind::Unavailable,
             (_, "AccountProblem" | "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => {
                 Kind::PermissionDenied
             }
@@ -76,6 +99,12 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(skew) = self.skew_seconds.filter(|_| self.is_for_the_clock()) {
+            let minutes = skew.unsigned_abs().saturating_add(30) / 60;
+            let side = if skew > 0 { "behind" } else { "ahead of" };
+            let (hours, minutes) = (minutes / 60, minutes % 60);
+            write!(f, "this machine's clock is {hours} h {minutes} min {side} the server's: ")?;
+        }
         write!(f, "the server answered {}", self.status)?;
         if !self.code.is_empty() {
             write!(f, " {}", self.code)?;
@@ -154,6 +183,7 @@ mod tests {
             (403, s3("QuotaExceeded"), Kind::NoSpace),
             (400, s3("ExpiredToken"), Kind::PermissionDenied),
             (400, s3("RequestTimeout"), Kind::Unavailable),
+            (400, s3("BadDigest"), Kind::Unavailable),
             (400, s3("EntityTooLarge"), Kind::Other),
             (503, s3("SlowDown"), Kind::Unavailable),
             (501, s3("NotImplemented"), Kind::Other),
@@ -168,6 +198,19 @@ mod tests {
             let error = Error::new(ErrorKind::Unexpected, "x").set_source(refusal.clone());
             assert_eq!(super::kind(&error), kind, "{refusal}");
             assert!(!shown(&error).contains('\u{1b}'));
+        }
+        for (seconds, status, code, kind, says) in [
+            (7200, 403, "RequestTimeTooSkewed", Kind::Clock, "clock is 2 h 0 min behind the server's"),
+            (-86_400 - 90, 403, "AccessDenied", Kind::Clock, "clock is 24 h 2 min ahead of the server's"),
+            (60, 403, "AccessDenied", Kind::PermissionDenied, "the server answered 403 AccessDenied"),
+            (7200, 404, "NoSuchKey", Kind::NotFound, "the server answered 404 NoSuchKey"),
+        ] {
+            let theirs = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&theirs).unwrap();
+            let headers = HeaderMap::from_iter([(DATE, date.parse().unwrap())]);
+            let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), &headers, s3(code).as_bytes());
+            assert_eq!(refusal.kind(), kind, "{refusal}");
+            assert!(refusal.to_string().contains(says), "{refusal}");
         }
         let headers = HeaderMap::from_iter([(
             http::HeaderName::from_static("x-ms-error-code"),

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use md5::{Digest, Md5};
 use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
@@ -22,8 +24,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Of the text of a refusal no more is read, in bytes.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
-/// The transport of every store that speaks HTTP.
-pub(super) fn transport() -> Result<HttpTransporter, reqwest::Error> {
+/// The transport of every store that speaks HTTP. `adds_checksums` is for a server that compares what it gets with the
+/// header `Content-MD5` and does not want it signed.
+pub(super) fn transport(adds_checksums: bool) -> Result<HttpTransporter, reqwest::Error> {
     let client = reqwest::Client::builder()
         .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -31,15 +34,35 @@ pub(super) fn transport() -> Result<HttpTransporter, reqwest::Error> {
     // Ends a connection on which nothing is acknowledged, however large the object that is being sent.
     #[cfg(target_os = "linux")]
     let client = client.tcp_user_timeout(SILENCE);
-    Ok(HttpTransporter::new(Wire { inner: ReqwestTransport::new(client.build()?) }))
+    Ok(HttpTransporter::new(Wire { inner: ReqwestTransport::new(client.build()?), adds_checksums }))
+}
+
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// The MD5 of a body as its header wants it. Large bodies take milliseconds, so it is not done where connections live.
+async fn checksum(body: Buffer) -> opendal::Result<HeaderValue> {
+    let hash = move || {
+        let mut hasher = Md5::new();
+        body.for_each(|piece| hasher.update(piece));
+        BASE64_STANDARD.encode(hasher.finalize())
+    };
+    let failed = |error| Error::new(ErrorKind::Unexpected, "no checksum could be made").set_source(error);
+    let text = tokio::task::spawn_blocking(hash).await.map_err(failed)?;
+    HeaderValue::from_str(&text)
+        .map_err(|error| Error::new(ErrorKind::Unexpected, "no checksum could be made").set_source(error))
 }
 
 struct Wire {
     inner: ReqwestTransport,
+    adds_checksums: bool,
 }
 
 impl HttpTransport for Wire {
-    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+    async fn fetch(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        if self.adds_checksums && request.method() == Method::PUT && !request.body().is_empty() {
+            let checksum = checksum(request.body().clone()).await?;
+            request.headers_mut().insert(CONTENT_MD5, checksum);
+        }
         let range = request.headers().get(RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = self.inner.fetch(request).await?;
         if let Some(range) = range.filter(|_| answer.status().is_success())

@@ -33,12 +33,21 @@ impl Failure {
     }
 }
 
-/// The connection failed. The text names no address, because an address may hold a signature.
+/// The connection failed. The text names no address, because an address may hold a signature; of the causes it has the
+/// last, which says what happened.
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let kind = if error.is_builder() || is_certificate(&error) { Kind::Other } else { Kind::Unavailable };
-        Self::new(kind, error)
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            next = cause.source();
+            if next.is_none() {
+                text = format!("{text}: {cause}");
+            }
+        }
+        Self::new(kind, text)
     }
 }
 

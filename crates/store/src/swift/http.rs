@@ -21,7 +21,7 @@ use crate::Kind;
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing may move, in either direction.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shorter than servers keep an idle connection, so that they seldom close one as we begin to use it.
 const KEPT_CONNECTION: Duration = Duration::from_secs(15);
 

@@ -8,18 +8,36 @@ use reqwest::{Method, StatusCode};
 
 use super::failure::Failure;
 use super::response::Response;
+use super::write::{checksum, md5_of};
 use super::{SwiftStore, time};
 use crate::{Kind, ObjectInfo};
 
 impl SwiftStore {
     pub(super) async fn read_whole(&self, name: &str, size_max: u64) -> Result<Bytes, Failure> {
+        let (bytes, is_right) = self.read_and_compare(name, size_max).await?;
+        if is_right {
+            return Ok(bytes);
+        }
+        // Damaged on their way, perhaps. If the server has them so, the caller has to see it.
+        Ok(self.read_and_compare(name, size_max).await?.0)
+    }
+
+    /// A whole object, and whether it has the checksum that the server tells; true when that tells none.
+    async fn read_and_compare(&self, name: &str, size_max: u64) -> Result<(Bytes, bool), Failure> {
         let too_large = || Failure::new(Kind::TooLarge, "the caller allows less");
         let mut response = self.object(Method::GET, name, HeaderMap::new()).await?;
         if response.length().is_some_and(|length| length > size_max) {
             return Err(too_large());
         }
+        let told = checksum(&response);
         match response.read(0, size_max).await? {
-            (bytes, false) => Ok(bytes),
+            (bytes, false) => {
+                let is_right = match told {
+                    Some(told) => md5_of(std::slice::from_ref(&bytes)).await? == told,
+                    None => true,
+                };
+                Ok((bytes, is_right))
+            }
             (_, true) => Err(too_large()),
         }
     }

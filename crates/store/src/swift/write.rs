@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 
 use super::failure::Failure;
 use super::http::Request;
+use super::response::Response;
 use super::{SwiftStore, gone, upload};
 use crate::Kind;
 
@@ -47,12 +48,34 @@ impl SwiftStore {
             response => response?,
         };
         match response.status() {
-            status if status.is_success() => response.finish().await,
+            status if status.is_success() => {
+                let told = checksum(&response);
+                response.finish().await;
+                if told.is_some_and(|told| told != digest) {
+                    return Err(self.withdraw(name, overwrite).await);
+                }
+            }
             StatusCode::PRECONDITION_FAILED if !overwrite => response.finish().await,
             StatusCode::NOT_FOUND => return Err(gone()),
             _ => return Err(self.session.failure(response).await),
         }
         Ok(())
+    }
+
+    /// The failure of a write after which the server told of other bytes than were sent. The new object is taken away:
+    /// the next try would find it and take it for good.
+    async fn withdraw(&self, name: &str, overwrite: bool) -> Failure {
+        if !overwrite && let Err(failure) = self.remove(name).await {
+            let cause = format!(
+                "the server stored other bytes than were sent, and they cannot be removed: {}",
+                failure.cause
+            );
+            return Failure::new(Kind::Other, cause);
+        }
+        Failure::new(
+            Kind::Unavailable,
+            "the server says that it stored other bytes than were sent (its ETag differs)",
+        )
     }
 
     /// Deletes an object. One that is not there is fine, as long as the container is.
@@ -66,8 +89,18 @@ impl SwiftStore {
     }
 }
 
+/// The MD5 of an object in hex, if the server tells it. That of an object in several parts is none of its bytes.
+pub(super) fn checksum(response: &Response) -> Option<String> {
+    let is_in_parts = ["x-static-large-object", "x-object-manifest"];
+    if is_in_parts.iter().any(|name| response.header(name).is_some()) {
+        return None;
+    }
+    let tag = response.header("etag")?.trim_matches('"').to_ascii_lowercase();
+    (tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(tag)
+}
+
 /// The MD5 of all parts in hex: what Swift compares with what it got.
-async fn md5_of(parts: &[Bytes]) -> Result<String, Failure> {
+pub(super) async fn md5_of(parts: &[Bytes]) -> Result<String, Failure> {
     let hash = |parts: &[Bytes]| {
         let mut hasher = Md5::new();
         parts.iter().for_each(|part| hasher.update(part));

@@ -257,7 +257,7 @@ impl Backup {
 /// file of its own.
 fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result<(), Failure> {
     if let Some(credential) = passphrase::given(global)? {
-        access::create_vault(global, output, place, credential, "passphrase")?;
+        access::create_vault(global, output, place, credential, "passphrase", None)?;
         return Ok(());
     }
     let missing = || Failure::usage("there is no home folder for a key", "set STRONGROOM_PASSPHRASE");
@@ -272,7 +272,7 @@ fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result
     }
     let key = Credential::new_key_file();
     settings::write_key(&key_file, &key)?;
-    let made = access::create_vault(global, output, place, key, "key file of this machine");
+    let made = access::create_vault(global, output, place, key, "key file of this machine", None);
     // If the vault was made after all, its key must stay.
     if made.is_err() && matches!(place.has_vault(), Ok(false)) {
         let _ = std::fs::remove_file(&key_file);

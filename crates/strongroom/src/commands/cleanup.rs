@@ -1,36 +1,128 @@
 //! `cleanup`: getting rid of what nobody needs.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use ::backup::{CleanupReport, CleanupRequest, Progress, clean_up};
+use ::backup::{CleanupReport, CleanupRequest, clean_up};
 use clap::Args;
 use serde_json::json;
 
-use super::units;
+use super::units::{parse_duration, parse_share, parse_size};
 use crate::access::{Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::output::Output;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 
 /// Free the space of what was forgotten
 ///
-/// Deletes snapshots whose time in the trash is over and the data that no snapshot needs, and joins packs that
-/// are mostly unused. It works beside running backups and needs no passphrase. It has two phases: what is not
-/// needed is condemned first, and deleted once everybody who may not know has ended; with a vault on another
-/// machine the second phase is the next run's.
+/// Deletes snapshots whose time in the trash is over and data that no snapshot needs, and joins packs that are mostly
+/// unused. It works beside running backups and needs no passphrase. What is not needed is condemned first, and deleted
+/// once everybody who may not know of that has ended: with a vault on another machine, by the next cleanup.
 #[derive(Args, Debug)]
 pub struct Cleanup {
-    /// Put up with this share of unused bytes, in percent of those in use
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    /// Put up with this share of unused bytes, against those in use, before packs are joined
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_share)]
     max_unused: f64,
     /// Move no more bytes than this
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_move: Option<u64>,
-    /// Leave data that no snapshot ever needed alone this long: an interrupted backup goes on with it
-    #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = units::parse_duration)]
-    unfinished: std::time::Duration,
+    /// Leave data that no snapshot ever needed alone for so long: an interrupted backup goes on with it
+    #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = parse_duration)]
+    unfinished: Duration,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+impl Cleanup {
+    pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let store = Place::of(global)?.open_store(Limits::default())?;
+        let request = CleanupRequest {
+            max_unused: Some(self.max_unused / 100.0),
+            max_move: self.max_move,
+            unfinished: Some(self.unfinished),
+            dry_run: self.dry_run,
+        };
+        let shown = Shown::start(output);
+        let report = clean_up(&store, &request, shown.progress())?;
+        shown.end();
+        self.tell(&report, output);
+        let figures = json!({
+            "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
+            "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,
+            "snapshots_condemned": report.snapshots_condemned, "packs_condemned": report.packs_condemned,
+            "bytes_condemned": report.bytes_condemned, "taken_back": report.taken_back,
+            "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
+            "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
+            "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
+            "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
+        });
+        output.summary("cleanup", exit::DONE, figures);
+        Ok(exit::DONE)
+    }
+
+    fn tell(&self, report: &CleanupReport, output: &Output) {
+        let would = |is: &str, would: &str| if self.dry_run { would.to_owned() } else { is.to_owned() };
+        if report.snapshots_condemned + report.packs_condemned > 0 {
+            output.say(&format!(
+                "{}: {} and {} ({}), which nobody needs.",
+                would("Condemned", "Would condemn"),
+                output::count(report.snapshots_condemned, "snapshot"),
+                output::count(report.packs_condemned, "pack"),
+                output::size(report.bytes_condemned)
+            ));
+        }
+        if report.bytes_moved > 0 {
+            output.say(&format!(
+                "{}: {} out of packs that are mostly unused.",
+                would("Moved", "Would move"),
+                output::size(report.bytes_moved)
+            ));
+        }
+        if report.taken_back > 0 {
+            output.say(&format!(
+                "Kept: {} that {} condemned and needed after all.",
+                output::count(report.taken_back, "object"),
+                if report.taken_back == 1 { "was" } else { "were" }
+            ));
+        }
+        if !self.dry_run {
+            output.say(&format!(
+                "Deleted: {} and {}; {} freed.",
+                output::count(report.snapshots_deleted, "snapshot"),
+                output::count(report.packs_deleted, "pack"),
+                output::size(report.bytes_freed)
+            ));
+        }
+        if let Some(last) = report.waiting.iter().map(|waiting| waiting.until).max() {
+            let whom = match report.waiting.iter().any(|waiting| waiting.holder.is_some()) {
+                true => "somebody is at work on the vault, or was interrupted",
+                false => "the store is given time to show everybody what was condemned",
+            };
+            output.say(&format!(
+                "Waiting: what was condemned is deleted by a cleanup after {}: {whom}.",
+                output::local_moment(last)
+            ));
+        }
+        if report.unfinished.0 > 0 {
+            output.say(&format!(
+                "Left alone: {} ({}) that no snapshot needs yet; a backup is running or was interrupted.",
+                output::count(report.unfinished.0, "pack"),
+                output::size(report.unfinished.1)
+            ));
+        }
+        output.say(&format!(
+            "In use: {}; unused within packs: {}.",
+            output::size(report.bytes_live),
+            output::size(report.bytes_unused)
+        ));
+        for (object, problem) in &report.not_understood {
+            output::note(&format!(
+                "warning: {} is left as it is: {}; run `strongroom check`",
+                output::path(object.as_bytes()),
+                output::path(problem.as_bytes())
+            ));
+        }
+    }
 }

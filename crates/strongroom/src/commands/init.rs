@@ -1,10 +1,12 @@
 //! `init`: a new vault.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
+use super::units::parse_duration;
 use crate::access::{self, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -21,6 +23,9 @@ pub struct Init {
     /// A name for the passphrase, shown by `key list`
     #[arg(long, value_name = "TEXT", default_value = "passphrase")]
     label: String,
+    /// How long a forgotten snapshot can be brought back before it may be deleted: 7d unless said otherwise; 0 is not at all
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    delete_delay: Option<Duration>,
 }
 
 impl Init {
@@ -35,7 +40,7 @@ impl Init {
             Some(credential) => credential,
             None => passphrase::ask_for_new()?,
         };
-        access::create_vault(global, output, &place, credential, &self.label)?;
+        access::create_vault(global, output, &place, credential, &self.label, self.delete_delay)?;
         output.summary("init", exit::DONE, json!({}));
         Ok(exit::DONE)
     }

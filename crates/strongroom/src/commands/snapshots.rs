@@ -1,8 +1,13 @@
 //! `snapshots`: what there is.
 
-use ::backup::{Snapshot, SnapshotList};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ::backup::{Delays, InTrash, Pins, Snapshot, SnapshotList, Until};
 use clap::Args;
-use serde_json::json;
+use content::tree::Time;
+use serde_json::{Value, json};
+use vault::error::Damage;
 
 use crate::access;
 use crate::exit::{self, Code};
@@ -19,42 +24,93 @@ pub struct Snapshots {
     /// Show the problems that each backup met
     #[arg(long)]
     problems: bool,
+    /// List those in the trash instead, and until when they can be brought back
+    #[arg(long)]
+    trash: bool,
     #[command(flatten)]
     narrow: Narrow,
+}
+
+/// What is to be said of a snapshot besides itself.
+struct Beside {
+    text: String,
+    event: Value,
+}
+
+impl Beside {
+    fn pinned(pins: &Pins, snapshot: &Snapshot) -> Self {
+        let until = pins.until(snapshot.id, SystemTime::now());
+        let (text, held_until) = match until {
+            None => (String::new(), None),
+            Some(Until::Unpinned) => ("  (pinned)".to_owned(), None),
+            Some(Until::Moment(end)) => {
+                let moment = output::json_time(Time { seconds: end, nanoseconds: 0 });
+                (format!("  (held until {})", output::local_time(end)), Some(moment))
+            }
+        };
+        let pinned = until == Some(Until::Unpinned);
+        Self { text, event: json!({ "pinned": pinned, "held_until": held_until }) }
+    }
+
+    fn in_trash(delays: &Delays, one: &InTrash) -> Self {
+        let until = delays.kept_until(one.forgotten.since);
+        let text = if until <= SystemTime::now() {
+            "  (too late to bring it back)".to_owned()
+        } else {
+            format!("  (until {})", output::local_moment(until))
+        };
+        let forgotten = output::json_moment(one.forgotten.since);
+        Self { text, event: json!({ "forgotten": forgotten, "until": output::json_moment(until) }) }
+    }
 }
 
 impl Snapshots {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
         let vault = access::open_vault(global)?;
         let list = SnapshotList::load(&vault)?;
-        let snapshots = list.matching(&self.narrow.filter());
-        if snapshots.is_empty() {
-            output.say("There are no snapshots yet; `strongroom backup PATH` makes one.");
+        let filter = self.narrow.filter();
+        let (snapshots, damaged): (Vec<_>, Vec<_>) = if self.trash {
+            let delays = vault.delays()?;
+            let readable = list.trash.iter().filter_map(|one| Some((one, one.snapshot.as_ref().ok()?)));
+            let fitting = readable.filter(|(_, snapshot)| filter.fits(snapshot));
+            let damaged = |one: &InTrash| Some((one.id.snapshot_name(), one.snapshot.clone().err()?));
+            (
+                fitting.map(|(one, snapshot)| (snapshot.clone(), Beside::in_trash(&delays, one))).collect(),
+                list.trash.iter().filter_map(damaged).collect(),
+            )
         } else {
-            output.line(&format!(
+            let pins = vault.pins()?;
+            let beside = |snapshot: Arc<Snapshot>| {
+                let beside = Beside::pinned(&pins, &snapshot);
+                (snapshot, beside)
+            };
+            (list.matching(&filter).into_iter().map(beside).collect(), list.damaged)
+        };
+        match (snapshots.is_empty(), self.trash) {
+            (true, false) if list.trash.is_empty() => {
+                output.say("There are no snapshots yet; `strongroom backup PATH` makes one.");
+            }
+            (true, false) => output.say("There are no snapshots but those in the trash."),
+            (true, true) => output.say("There is nothing in the trash."),
+            (false, _) => output.line(&format!(
                 "{:8}  {:25}  {:16}  {:>10}  {:>10}  paths",
                 "id", "time", "host", "files", "size"
-            ));
+            )),
         }
-        for snapshot in &snapshots {
-            self.show(output, snapshot);
+        for (snapshot, beside) in &snapshots {
+            self.show(output, snapshot, beside);
         }
-        for (name, damage) in &list.damaged {
-            let newer = damage.is_newer();
-            let message = damage.to_string();
-            output
-                .event(&json!({ "type": "unreadable", "object": name, "newer": newer, "message": message }));
-            let next = if newer { "update this program" } else { "run `strongroom check`" };
-            output::note(&format!("warning: {name} cannot be read: {message}; {next}"));
+        for (name, damage) in &damaged {
+            tell_damage(output, name, damage);
         }
-        let damaged = list.damaged.iter().any(|(_, damage)| !damage.is_newer());
-        let code = if damaged { exit::DAMAGED } else { exit::DONE };
-        let figures = json!({ "snapshots": snapshots.len(), "unreadable": list.damaged.len() });
+        let is_damaged = damaged.iter().any(|(_, damage)| !damage.is_newer());
+        let code = if is_damaged { exit::DAMAGED } else { exit::DONE };
+        let figures = json!({ "snapshots": snapshots.len(), "unreadable": damaged.len() });
         output.summary("snapshots", code, figures);
         Ok(code)
     }
 
-    fn show(&self, output: &Output, snapshot: &Snapshot) {
+    fn show(&self, output: &Output, snapshot: &Snapshot, beside: &Beside) {
         let body = &snapshot.body;
         let paths: Vec<String> = body.paths.iter().map(|path| output::path(path)).collect();
         let tags = if body.tags.is_empty() { String::new() } else { format!("  [{}]", body.tags.join(", ")) };
@@ -63,16 +119,17 @@ impl Snapshots {
         let mark =
             if errors == 0 { String::new() } else { format!("  ({})", output::count(errors, "problem")) };
         output.line(&format!(
-            "{:8}  {:25}  {:16}  {:>10}  {:>10}  {}{tags}{mark}",
+            "{:8}  {:25}  {:16}  {:>10}  {:>10}  {}{tags}{mark}{}",
             snapshot.id.short(),
             output::local_time(snapshot.envelope.time.0),
             output::path(body.host.as_bytes()),
             output::number(snapshot.envelope.files),
             output::size(snapshot.envelope.bytes),
             paths.join(", "),
+            beside.text,
         ));
         let numbers = &body.statistics;
-        output.event(&json!({
+        let event = json!({
             "type": "snapshot",
             "id": snapshot.id.to_string(),
             "time": output::json_time(body.finished),
@@ -88,7 +145,8 @@ impl Snapshots {
             "bytes_new": numbers.bytes_new,
             "bytes_stored": numbers.bytes_stored,
             "problems": errors,
-        }));
+        });
+        output.event(&output::with(event, beside.event.clone()));
         if self.problems {
             for problem in &body.problems {
                 let message = output::path(problem.message.as_bytes());
@@ -102,4 +160,12 @@ impl Snapshots {
             }
         }
     }
+}
+
+fn tell_damage(output: &Output, name: &str, damage: &Damage) {
+    let newer = damage.is_newer();
+    let message = damage.to_string();
+    output.event(&json!({ "type": "unreadable", "object": name, "newer": newer, "message": message }));
+    let next = if newer { "update this program" } else { "run `strongroom check`" };
+    output::note(&format!("warning: {name} cannot be read: {message}; {next}"));
 }

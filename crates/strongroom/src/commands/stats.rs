@@ -32,8 +32,12 @@ impl Stats {
             vault.id(),
             output::path(vault.store().location().as_bytes())
         ));
+        let trash = match found.snapshots_in_trash {
+            0 => String::new(),
+            count => format!("; {count} in the trash"),
+        };
         output.line(&format!(
-            "Snapshots   {}, from {} to {}",
+            "Snapshots   {}, from {} to {}{trash}",
             found.snapshots,
             time(found.oldest),
             time(found.newest)
@@ -73,7 +77,7 @@ impl Stats {
         }
         output.event(&json!({
             "type": "stats", "vault": vault.id().to_string(), "snapshots": found.snapshots,
-            "snapshots_damaged": found.snapshots_damaged, "files": found.files, "bytes": found.bytes,
+            "snapshots_damaged": found.snapshots_damaged, "snapshots_in_trash": found.snapshots_in_trash, "files": found.files, "bytes": found.bytes,
             "bytes_distinct": found.data.bytes_raw, "tree_bytes_distinct": found.trees.bytes_raw,
             "chunks": found.data.chunks, "segments": found.data.segments + found.trees.segments,
             "packs": found.packs, "fragments": found.fragments, "bytes_stored": found.stored.total(),

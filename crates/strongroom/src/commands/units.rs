@@ -1,5 +1,7 @@
 //! Amounts as people type them.
 
+use std::time::Duration;
+
 /// Bytes with an optional unit: K, M, G, T (binary, with or without iB).
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -22,12 +24,50 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Units of time in seconds. A year has 365 days; months have no length.
+const TIMES: [(&str, u64); 6] =
+    [("y", 365 * 86_400), ("w", 7 * 86_400), ("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+
+/// Whole numbers with units, such as `36h` or `1w3d`; 0 needs none.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration; use y, w, d, h, min and s, such as 36h or 1w3d");
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut seconds = 0u64;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let (_, length) = TIMES.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*length));
+        seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if text.trim().is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+/// A duration in words, in the largest unit that gives a whole number.
+pub fn shown_duration(duration: Duration) -> String {
+    const NAMES: [(&str, u64); 4] = [("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
+    let seconds = duration.as_secs();
+    let unit = NAMES.iter().find(|(_, length)| seconds > 0 && seconds.is_multiple_of(*length));
+    unit.map_or_else(|| "none".to_owned(), |(name, length)| crate::output::count(seconds / length, name))
+}
+
 /// How many threads: at least one.
 pub fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=1024) => Ok(threads),
         _ => Err("it must be a number from 1 to 1024".into()),
     }
+}
+
+/// A share of 0 or more, with or without a percent sign.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a percentage"))?;
+    if (0.0..=1000.0).contains(&value) { Ok(value) } else { Err("it must be from 0 to 1000".into()) }
 }
 
 /// A share: more than 0 and at most 100, with or without a percent sign.
@@ -56,12 +96,37 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_read_as_people_write_them_and_shown() {
+        for (text, seconds, shown) in [
+            ("0", 0, "none"),
+            ("0d", 0, "none"),
+            ("90s", 90, "90 seconds"),
+            ("36h", 129_600, "36 hours"),
+            ("1w3d", 864_000, "10 days"),
+            ("1d 12h", 129_600, "36 hours"),
+            ("5min", 300, "5 minutes"),
+            ("1y", 31_536_000, "365 days"),
+        ] {
+            let duration = parse_duration(text);
+            assert_eq!(duration, Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(shown_duration(duration.unwrap()), shown, "{text}");
+        }
+        for wrong in
+            ["", " ", "7", "d", "7x", "1m", "-1d", "1.5d", "99999999999999999999d", "9999999999999999y"]
+        {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn shares_and_threads_have_limits() {
         assert_eq!(parse_percent("2.5%"), Ok(2.5));
         assert_eq!(parse_percent("100"), Ok(100.0));
         for wrong in ["0", "101", "NaN", "", "%"] {
             assert!(parse_percent(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!((parse_share("0"), parse_share("12.5 %")), (Ok(0.0), Ok(12.5)));
+        assert!(parse_share("-1").is_err() && parse_share("NaN").is_err());
         assert_eq!(parse_threads("8"), Ok(8));
         assert!(parse_threads("0").is_err() && parse_threads("many").is_err());
     }

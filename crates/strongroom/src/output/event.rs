@@ -1,5 +1,7 @@
 //! What the JSON lines are made of: moments, paths, and objects put together.
 
+use std::time::SystemTime;
+
 use base64::Engine;
 use content::tree::Time;
 use jiff::Timestamp;
@@ -13,6 +15,11 @@ pub fn json_time(time: Time) -> Value {
         Timestamp::from_second(time.seconds).ok()?.checked_add(jiff::SignedDuration::new(0, nanoseconds)).ok()
     });
     moment.map_or(Value::Null, |moment| format!("{moment:.9}").into())
+}
+
+/// The same of a moment of the system's, in whole seconds.
+pub fn json_moment(moment: SystemTime) -> Value {
+    json_time(Time { seconds: vault::clock::seconds(moment), nanoseconds: 0 })
 }
 
 /// A path: text, and the bytes as base64 when they are not text.

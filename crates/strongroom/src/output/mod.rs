@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::exit::Code;
 use crate::failure::Failure;
-pub use event::{json_path, json_time, with};
+pub use event::{json_moment, json_path, json_time, with};
 use stream::Stream;
 pub use stream::WhenClosed;
-pub use text::{count, duration, local_time, number, path, size};
+pub use text::{count, duration, local_moment, local_time, number, path, size};
 
 /// How the program talks.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,6 +12,11 @@ static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
 /// A moment in the local zone: RFC 3339, whole seconds.
 pub fn local_time(seconds: i64) -> String {
     in_zone(seconds, &ZONE)
+}
+
+/// The same of a moment of the system's.
+pub fn local_moment(moment: SystemTime) -> String {
+    local_time(vault::clock::seconds(moment))
 }
 
 fn in_zone(seconds: i64, zone: &TimeZone) -> String {
@@ -56,7 +61,8 @@ pub fn number(number: u64) -> String {
 
 /// A number with its noun.
 pub fn count(amount: u64, noun: &str) -> String {
-    let noun = match (amount, noun.strip_suffix('y')) {
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    let noun = match (amount, stem) {
         (1, _) => noun.to_owned(),
         (_, Some(stem)) => format!("{stem}ies"),
         (_, None) => format!("{noun}s"),
@@ -110,6 +116,7 @@ mod tests {
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(count(1_234_567, "file"), "1,234,567 files");
         assert_eq!(count(2, "directory"), "2 directories");
+        assert_eq!(count(7, "day"), "7 days");
         assert_eq!(duration(Duration::from_millis(1234)), "1.2 s");
         assert_eq!(duration(Duration::from_secs(3 * 3600 + 120)), "3 h 2 min");
     }

@@ -58,6 +58,20 @@ fn a_path_that_is_not_there_is_a_failure() {
 }
 
 #[test]
+fn patience_is_a_number_of_seconds() {
+    let world = World::with_vault();
+    for (patience, code) in [("5", 0), ("", 0), ("0", 0), ("soon", 2), ("-1", 2)] {
+        let outcome = Outcome::of(world.command(&["snapshots"]).env("STRONGROOM_PATIENCE", patience));
+        assert_eq!(outcome.code, Some(code), "{patience}: {outcome:?}");
+        assert_eq!(
+            outcome.err.contains("STRONGROOM_PATIENCE is no number of seconds"),
+            code == 2,
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn damage_has_its_own_code_and_what_is_whole_comes_back() {
     let world = World::with_vault();
     fs::write(world.files().join("large"), noise(9 << 20)).unwrap();

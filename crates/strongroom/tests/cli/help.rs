@@ -2,7 +2,7 @@
 
 use crate::world::{Outcome, World};
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 21] = [
     "init",
     "backup",
     "snapshots",
@@ -12,7 +12,14 @@ const VERBS: [&str; 14] = [
     "restore",
     "dump",
     "mount",
+    "forget",
+    "undelete",
+    "pin",
+    "unpin",
+    "settings",
     "check",
+    "copy",
+    "repair",
     "stats",
     "key",
     "completions",

@@ -32,7 +32,9 @@ fn every_verb_speaks_the_documented_lines() {
     fs::write(world.path("new"), "other words").unwrap();
     std::os::unix::fs::symlink("note.txt", world.files().join("link")).unwrap();
     let place = world.latest("");
-    let verbs: [&[&str]; 16] = [
+    let (events, _) = world.json(&["snapshots"]);
+    let first = events[0]["id"].as_str().unwrap();
+    let verbs: [&[&str]; 26] = [
         &["backup", "files"],
         &["snapshots", "--problems"],
         &["ls", "--recursive", "latest"],
@@ -41,7 +43,17 @@ fn every_verb_speaks_the_documented_lines() {
         &["restore", "latest", "--target", "back"],
         &["restore", &place, "--in-place", "--dry-run"],
         &["dump", "latest", "--output", "all.tar"],
+        &["pin", "latest"],
+        &["pin", "latest", "--until", "2999-12-31"],
+        &["snapshots"],
+        &["forget", "--keep-last", "1"],
+        &["snapshots", "--trash"],
+        &["unpin", "latest"],
+        &["undelete", first],
+        &["settings", "--delete-delay", "30d"],
         &["check", "--read-data"],
+        &["copy", "--to", "far"],
+        &["repair", "--from", "far"],
         &["stats"],
         &["key", "list"],
         &["key", "add", "--key-file", "machine"],
@@ -70,9 +82,21 @@ fn every_verb_speaks_the_documented_lines() {
             types.insert(kind.to_owned());
         }
     }
-    for kind in
-        ["progress", "snapshot", "entry", "found", "stats", "key_slot", "recovery_code", "completions"]
-    {
+    for kind in [
+        "progress",
+        "snapshot",
+        "entry",
+        "found",
+        "stats",
+        "key_slot",
+        "recovery_code",
+        "completions",
+        "verdict",
+        "forgotten",
+        "undeleted",
+        "pin",
+        "settings",
+    ] {
         assert!(types.contains(kind), "no {kind} in {types:?}");
     }
 }

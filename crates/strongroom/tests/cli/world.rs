@@ -38,9 +38,14 @@ impl World {
     /// A home whose environment names a vault and its key.
     pub fn with_vault() -> Self {
         let mut world = Self::new();
-        world.vault = Some(world.path("vault"));
+        world.use_vault();
         world.ok(&["init"]);
         world
+    }
+
+    /// From now on the environment names a vault, which is yet to be made.
+    pub fn use_vault(&mut self) {
+        self.vault = Some(self.path("vault"));
     }
 
     /// The same with one snapshot.

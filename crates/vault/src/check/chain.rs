@@ -1,11 +1,12 @@
 //! Whether the snapshots of each system follow one another without a gap.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::finding::{Finding, Findings, Severity};
 use crate::name::{ObjectHash, SnapshotId, SystemId};
 use crate::snapshot::Envelope;
 use crate::trash::Mark;
+use crate::verified::Verified;
 
 /// What the chain needs of one snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,11 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(id: SnapshotId, envelope: &Envelope) -> Self {
         Self { id, system: envelope.system, sequence: envelope.sequence, previous: envelope.previous }
+    }
+
+    /// Notes it as seen.
+    pub(super) fn saw(&self, verified: &mut Verified) {
+        verified.saw(self.system, self.sequence, self.id);
     }
 }
 
@@ -79,6 +85,28 @@ pub(super) fn check(
     }
 }
 
+/// Whether the end of a chain was cut off: the newest snapshot that an earlier check saw is gone, and nobody forgot it.
+pub(super) fn rolled_back(
+    newest: &BTreeMap<SystemId, (u64, SnapshotId)>,
+    is_listed: impl Fn(SnapshotId) -> bool,
+    marks: &[Mark],
+    findings: &mut Findings,
+) {
+    for (sequence, snapshot) in newest.values() {
+        if is_listed(*snapshot) || marks.iter().any(|mark| mark.snapshot == *snapshot) {
+            continue;
+        }
+        let mut finding = Finding::new(
+            Severity::Damage,
+            snapshot.snapshot_name(),
+            format!("an earlier check saw it as number {sequence} and newest of its machine, and it is gone"),
+            "nobody forgot it: find out who can delete in this store; put it back from a copy of the vault",
+        );
+        finding.affect(snapshot.short());
+        findings.add(finding);
+    }
+}
+
 fn predecessor(is_first: bool) -> &'static str {
     if is_first { "no snapshot before it" } else { "a snapshot before it" }
 }
@@ -103,6 +131,29 @@ mod tests {
         };
         check(links, is_listed, marks, &mut findings);
         findings.finish().into_iter().map(|finding| finding.severity).collect()
+    }
+
+    #[test]
+    fn a_chain_that_was_cut_off_is_told() {
+        let newest = BTreeMap::from([(SystemId::new([1; 16]), (3, ObjectHash::new([3; 32])))]);
+        let told = |listed: &[u8], marks: &[Mark]| {
+            let mut findings = Findings::default();
+            let is_listed = |id: SnapshotId| listed.iter().any(|n| id == ObjectHash::new([*n; 32]));
+            rolled_back(&newest, is_listed, marks, &mut findings);
+            findings.finish().into_iter().map(|finding| finding.severity).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[1, 2], &[]), [Severity::Damage]);
+        assert!(told(&[2, 3], &[]).is_empty());
+        let mark = Mark {
+            nonce: [0; 16],
+            snapshot: ObjectHash::new([3; 32]),
+            system: SystemId::new([1; 16]),
+            sequence: 3,
+            previous: ObjectHash::new([2; 32]),
+            written: 0,
+            reason: String::new(),
+        };
+        assert!(told(&[1, 2], &[mark]).is_empty(), "somebody forgot it");
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Held {
         self.origins.iter().map(|(pack, _)| *pack)
     }
 
+    /// The packs whose segments are in it, with these segments.
+    pub fn origins(&self) -> impl Iterator<Item = (PackId, &SegmentSet)> {
+        self.origins.iter().map(|(pack, segments)| (*pack, segments))
+    }
+
     /// Whether these are the bytes of the trailer it was made from.
     pub fn is_from(&self, encoded: &[u8]) -> bool {
         self.trailer == short_hash(encoded)

@@ -1,6 +1,7 @@
 //! Reading packs whole and verifying every byte, as far as that is possible without a key.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use store::{Store, StoreError};
 use tokio::task::JoinSet;
@@ -10,6 +11,7 @@ use super::pack_reading::PackReading;
 use super::{Check, Held, Loss, Watch};
 use crate::error::{Damage, VaultError};
 use crate::name::{ObjectHash, PackId, VaultId};
+use crate::verified::{StoredPack, Verified};
 
 /// How many packs are read at once. Each has one piece in memory: a few MiB, and a segment more at most.
 const AT_ONCE: usize = 4;
@@ -29,23 +31,34 @@ pub enum ReadPacks {
         /// Decides which; a fresh one for each check, so that in time every pack has its turn.
         seed: [u8; 32],
     },
+    /// Those whose turn it is.
+    Due {
+        /// What was verified when.
+        verified: Arc<Verified>,
+        /// The moment, by the store's clock.
+        now: SystemTime,
+        /// How old a verification may become.
+        max_age: Duration,
+    },
 }
 
 /// The packs to read, the largest first, so that those read at once end at about the same time.
-pub fn choose(packs: &[(ObjectHash, u64)], which: &ReadPacks) -> Vec<(ObjectHash, u64)> {
-    let mut chosen = match which {
+pub fn choose(packs: &[StoredPack], which: &ReadPacks) -> Vec<(ObjectHash, u64)> {
+    let chosen = match which {
         ReadPacks::None => Vec::new(),
         ReadPacks::All => packs.to_vec(),
         ReadPacks::Sample { percent, seed } => {
             let share = (percent.clamp(0.0, 100.0) / 100.0 * packs.len() as f64).ceil() as usize;
             let mut drawn: Vec<_> = packs
                 .iter()
-                .map(|pack| (*blake3::keyed_hash(seed, pack.0.bytes()).as_bytes(), *pack))
+                .map(|pack| (*blake3::keyed_hash(seed, pack.hash.bytes()).as_bytes(), *pack))
                 .collect();
-            drawn.sort_unstable();
+            drawn.sort_unstable_by_key(|(draw, _)| *draw);
             drawn.into_iter().take(share.max(1)).map(|(_, pack)| pack).collect()
         }
+        ReadPacks::Due { verified, now, max_age } => verified.due(packs, *now, *max_age),
     };
+    let mut chosen: Vec<_> = chosen.into_iter().map(|pack| (pack.hash, pack.size)).collect();
     chosen.sort_unstable_by_key(|(hash, size)| (std::cmp::Reverse(*size), *hash));
     chosen
 }
@@ -182,7 +195,13 @@ mod tests {
 
     #[test]
     fn a_sample_has_its_share_and_another_seed_draws_others() {
-        let packs: Vec<_> = (0..100u64).map(|n| (ObjectHash::of(&n.to_le_bytes()), n % 7)).collect();
+        let packs: Vec<_> = (0..100u64)
+            .map(|n| StoredPack {
+                hash: ObjectHash::of(&n.to_le_bytes()),
+                size: n % 7,
+                modified: SystemTime::UNIX_EPOCH,
+            })
+            .collect();
         let draw = |percent, seed| choose(&packs, &ReadPacks::Sample { percent, seed: [seed; 32] });
         assert_eq!(draw(10.0, 1).len(), 10);
         assert_eq!(draw(10.0, 1), draw(10.0, 1));

@@ -45,7 +45,11 @@ impl Check<'_> {
         if !self.report.ended_early {
             let listed: HashSet<_> =
                 objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
-            chain::check(&links, |id| listed.contains(&id), &self.marks, &mut self.report.findings);
+            let is_listed = |id| listed.contains(&id);
+            chain::check(&links, is_listed, &self.marks, &mut self.report.findings);
+            let newest = &self.report.verified.newest;
+            chain::rolled_back(newest, is_listed, &self.marks, &mut self.report.findings);
+            links.iter().for_each(|link| link.saw(&mut self.report.verified));
         }
         Ok(())
     }
@@ -57,7 +61,9 @@ impl Check<'_> {
 
     /// Sees whether a pack has the segments that a snapshot needs.
     async fn need(&mut self, need: &PackNeed, snapshot: SnapshotId) -> Result<(), VaultError> {
-        let object = self.holders.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
+        let is_there = |object| self.sizes.contains_key(&object);
+        let found = self.holders.find_among(need.pack, need.object, &need.segments, is_there);
+        let object = found.unwrap_or(need.object);
         let need = &PackNeed { object, ..need.clone() };
         self.needed.insert(need.object);
         let fault = match self.faults.get(&need.object) {

@@ -49,7 +49,10 @@ pub(super) async fn rewrite(
     going: &HashSet<ObjectHash>,
     new: Vec<PackRecord>,
 ) -> Result<usize, VaultError> {
-    let mut writing = Writing { store, vault, view, records: Vec::new(), size: 0, written: 0 };
+    // Those that are written anew are condemned next: what replaces one must not have its name.
+    let mut avoided = view.row.of(What::Fragment);
+    avoided.extend(worn);
+    let mut writing = Writing { store, vault, avoided, records: Vec::new(), size: 0, written: 0 };
     let mut done: HashSet<ObjectHash> = HashSet::new();
     for record in new {
         done.insert(record.hash);
@@ -95,7 +98,7 @@ pub(super) async fn rewrite(
 struct Writing<'a> {
     store: &'a Arc<dyn Store>,
     vault: VaultId,
-    view: &'a View,
+    avoided: HashSet<ObjectHash>,
     records: Vec<PackRecord>,
     size: usize,
     written: usize,
@@ -112,20 +115,9 @@ impl Writing<'_> {
         if self.records.is_empty() {
             return Ok(());
         }
-        let mut records = std::mem::take(&mut self.records);
+        let records = std::mem::take(&mut self.records);
         self.size = 0;
-        // A name that is condemned is not written again: a late delete could still hit it. The same packs in another
-        // order have another name; a pack may also stand in a fragment twice.
-        let condemned = self.view.row.of(What::Fragment);
-        let mut bytes = fragment::encode(self.vault, &records);
-        while condemned.contains(&ObjectHash::of(&bytes)) {
-            records.rotate_left(1);
-            if let Some(first) = records.first().cloned() {
-                records.push(first);
-            }
-            bytes = fragment::encode(self.vault, &records);
-        }
-        self.store.put(&ObjectHash::of(&bytes).index_name(), vec![bytes]).await?;
+        fragment::write(self.store.as_ref(), self.vault, records, &self.avoided).await?;
         self.written += 1;
         Ok(())
     }

@@ -10,6 +10,7 @@
 mod compact;
 mod fragments;
 mod plan;
+mod proof;
 mod sweep;
 mod view;
 
@@ -20,13 +21,13 @@ use std::time::{Duration, SystemTime};
 use store::Store;
 
 pub use plan::{Plan, plan};
-pub use view::{FragmentSeen, OriginSeen, PackObject, Standing, View};
+pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
 
 use crate::check::Watch;
 use crate::condemned::{self, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{self, Lease, Renewal, Role, Seen};
-use crate::name::{self, ObjectHash, SystemId, VaultId};
+use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::sabotage::{Rule, keeps};
@@ -168,6 +169,8 @@ struct Collector<'a> {
     options: &'a Options,
     random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
     lease: Lease,
+    /// Copies of packs that were found not to be what they say.
+    false_copies: HashSet<(PackId, ObjectHash)>,
 }
 
 /// Cleans up the vault in `store`. `random` gives 16 fresh random bytes each time.
@@ -180,7 +183,7 @@ pub async fn cleanup(
 ) -> Result<Report, CleanupError> {
     let id = random();
     let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
-    let mut collector = Collector { store, vault, options, random, lease };
+    let mut collector = Collector { store, vault, options, random, lease, false_copies: HashSet::new() };
     let mut report = Report::default();
     let outcome = collector.run(watch, &mut report).await;
     // What is left of it runs out.
@@ -199,22 +202,31 @@ impl Collector<'_> {
         if let Some(busy) = others.max_by_key(|lease| lease.ends()) {
             return Err(CleanupError::Busy { until: busy.ends() });
         }
-        let plan = plan(&view, self.options);
+        let mut plan = plan(&view, self.options, &self.false_copies);
         report.note(&view, &plan);
         if self.options.dry_run {
             report.promise(&view, &plan);
             return Ok(());
         }
         self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
+        if !self.false_copies.is_empty() {
+            plan = plan::plan(&view, self.options, &self.false_copies);
+        }
         let condemned = self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
         self.tidy(&view).await?;
         if condemned && self.options.settle.is_zero() && !watch.is_cancelled() {
             // The store hides nothing: only those who are at work right now need to be waited for.
             let view = self.look(watch).await?;
-            let plan = plan::plan(&view, self.options);
+            let plan = plan::plan(&view, self.options, &self.false_copies);
             report.waiting.clear();
             self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
             report.note(&view, &plan);
+            if !self.false_copies.is_empty() {
+                // Nobody is to be led to them any more.
+                let view = self.look(watch).await?;
+                let plan = plan::plan(&view, self.options, &self.false_copies);
+                self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
+            }
         }
         Ok(())
     }
@@ -253,7 +265,12 @@ impl Collector<'_> {
         for (object, damage) in &compacted.damaged {
             report.not_understood.push((object.pack_name(), damage.to_string()));
         }
-        let mut going: HashSet<ObjectHash> = plan.dead.iter().chain(&compacted.emptied).copied().collect();
+        let dead: Vec<_> = plan.dead.iter().map(|hash| Condemned { what: What::Pack, hash: *hash }).collect();
+        // Of two that differ, nobody here can tell which is true: both stay.
+        let stays = self.refute(view, plan, &dead, proof::Depth::Tables, report).await?;
+        let dead: Vec<ObjectHash> =
+            dead.iter().filter(|object| !stays.contains(object)).map(|object| object.hash).collect();
+        let mut going: HashSet<ObjectHash> = dead.iter().chain(&compacted.emptied).copied().collect();
         let condemned_packs = view.row.of(What::Pack);
         going.extend(condemned_packs.iter().filter(|object| !plan.needed.contains(*object)));
         watch.stage("writing down what is not needed");
@@ -270,7 +287,7 @@ impl Collector<'_> {
                 report.snapshots_condemned += 1;
             }
         }
-        for object in plan.dead.iter().chain(&compacted.emptied) {
+        for object in dead.iter().chain(&compacted.emptied) {
             add(What::Pack, *object);
             report.packs_condemned += 1;
             report.bytes_condemned += view.objects.get(object).map_or(0, |seen| seen.size);
@@ -301,7 +318,11 @@ impl Collector<'_> {
         let mut wanted = new;
         for (pack, object) in plan.keepers.iter().filter(|(_, object)| !going.contains(object)) {
             let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
-            let moved = origins.iter().filter(|origin| origin.pack == *pack && origin.moved);
+            // A snapshot may name another object even for what was never moved: that one was the copy, and went.
+            let is_named_otherwise =
+                view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
+            let moved =
+                origins.iter().filter(|origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
             let place = |origin: &OriginSeen| Moved {
                 pack: *pack,
                 object: *object,
@@ -381,7 +402,11 @@ impl Report {
         let bytes =
             plan.unfinished.iter().filter_map(|object| view.objects.get(object)).map(|seen| seen.size);
         self.unfinished = (plan.unfinished.len() as u64, bytes.sum());
-        self.not_understood = view.not_understood.clone();
+        for object in &view.not_understood {
+            if !self.not_understood.contains(object) {
+                self.not_understood.push(object.clone());
+            }
+        }
     }
 
     /// What would be condemned and moved.

@@ -41,8 +41,8 @@ pub struct Plan {
     pub moved_bytes: u64,
 }
 
-/// Makes the plan.
-pub fn plan(view: &View, options: &Options) -> Plan {
+/// Makes the plan. `false_copies` are objects that were found not to hold what they say of a pack.
+pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, ObjectHash)>) -> Plan {
     let condemned = view.row.of(What::Pack);
     let mut plan = Plan::default();
     let mut places: HashMap<PackId, Vec<ObjectHash>> = HashMap::new();
@@ -52,8 +52,10 @@ pub fn plan(view: &View, options: &Options) -> Plan {
         }
     }
     for pack in view.live.keys() {
-        let objects = places.get(pack).map_or(&[][..], Vec::as_slice);
-        match keeper(view, options, &condemned, *pack, objects) {
+        let all = places.get(pack).into_iter().flatten();
+        let objects: Vec<ObjectHash> =
+            all.filter(|object| !false_copies.contains(&(*pack, **object))).copied().collect();
+        match keeper(view, options, &condemned, *pack, &objects) {
             Some(keeper) => {
                 plan.keepers.insert(*pack, keeper);
                 plan.needed.insert(keeper);
@@ -125,8 +127,11 @@ fn keeper(
     if !keeps(Rule::KeepersAreTrusted) {
         return objects.iter().filter(|object| is_full(object)).min_by_key(rank).copied();
     }
-    let named = view.named.get(&pack).map_or(&[][..], Vec::as_slice);
-    match (named, objects) {
+    // What a relocation leads to is a copy that a collector made; a snapshot may name it too.
+    let named = view.named.get(&pack).into_iter().flatten();
+    let named: Vec<ObjectHash> =
+        named.filter(|object| !view.moved.has_moved(pack, **object)).copied().collect();
+    match (named.as_slice(), objects) {
         ([object], _) if objects.contains(object) => {
             let received = |object: &ObjectHash| view.objects.get(object).map(|seen| seen.modified);
             let first = received(object).map(|received| received + options.settle);

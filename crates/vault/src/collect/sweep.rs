@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use store::Store;
 
 use super::plan::Plan;
-use super::view::{Standing, View};
+use super::proof::Depth;
+use super::view::{Authority, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
@@ -32,7 +33,7 @@ impl Collector<'_> {
             if watch.is_cancelled() {
                 break;
             }
-            let (back, rest): (Vec<_>, Vec<_>) =
+            let (back, mut rest): (Vec<_>, Vec<_>) =
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
             if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
@@ -72,6 +73,17 @@ impl Collector<'_> {
                 What::Snapshot | What::Fragment | What::Relocation => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
+            if !refuted.is_empty() {
+                // What was to replace them is not what it says: they are the truth.
+                rest.retain(|object| !refuted.contains(object));
+                if !rest.is_empty() {
+                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                }
+                self.store.delete(&condemnation.name).await?;
+                report.taken_back += refuted.len() as u64;
+                continue;
+            }
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
             self.delete(view, &going, report).await?;
@@ -188,7 +200,8 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     }
 }
 
-/// Whether everything that is needed of a pack object is in objects that nobody means to delete.
+/// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
+/// itself does not count as long as there is one that somebody names.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
     if !keeps(Rule::NeedsAreReadAgain) {
         return true;
@@ -197,10 +210,18 @@ fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
         true => view.row.of(What::Pack),
         false => HashSet::new(),
     };
+    let has_named = |pack| {
+        view.objects.iter().any(|(other, seen)| {
+            view.authority(pack, *other) > Authority::Itself
+                && seen.origins.iter().any(|origin| origin.pack == pack)
+        })
+    };
+    let is_safe = |pack| match plan.keepers.get(&pack) {
+        Some(keeper) => !condemned.contains(keeper),
+        None => view.authority(pack, object.hash) == Authority::Itself && has_named(pack),
+    };
     view.objects.get(&object.hash).is_some_and(|seen| {
-        seen.origins
-            .iter()
-            .filter(|origin| view.live.contains_key(&origin.pack))
-            .all(|origin| plan.keepers.get(&origin.pack).is_some_and(|keeper| !condemned.contains(keeper)))
+        let live = seen.origins.iter().filter(|origin| view.live.contains_key(&origin.pack));
+        live.map(|origin| origin.pack).all(is_safe)
     })
 }

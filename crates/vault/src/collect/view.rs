@@ -15,6 +15,7 @@ use crate::fragment::{self, FRAGMENT_MAX};
 use crate::lease::{self, Seen};
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::pack::{PackKind, Trailer, read_trailer};
+use crate::pins::Pins;
 use crate::relocation::Holders;
 use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
@@ -35,8 +36,19 @@ pub enum Standing {
     Unreadable,
 }
 
+/// Who says that an object holds a pack, the least trustworthy first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Authority {
+    /// Nobody but the object itself, or an index fragment: whoever may add to the vault can say so.
+    Itself,
+    /// A living snapshot: whoever has an agent's keys can sign one.
+    Owner,
+    /// A relocation: only collectors write those, after they have compared every segment with its hash.
+    Custodian,
+}
+
 /// A segment's pack in an object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OriginSeen {
     /// The pack that addresses name.
     pub pack: PackId,
@@ -95,7 +107,7 @@ pub struct View {
     pub snapshots: HashMap<SnapshotId, Standing>,
     /// Which segments living snapshots need.
     pub live: HashMap<PackId, SegmentSet>,
-    /// The objects in which living snapshots say that packs are.
+    /// The objects that living snapshots name for each pack: signed by the owner.
     pub named: HashMap<PackId, Vec<ObjectHash>>,
     /// Packs that expired snapshots needed.
     pub expired_needs: HashSet<PackId>,
@@ -123,6 +135,7 @@ impl View {
         let leases = lease::read_all(store.as_ref(), vault).await?;
         let row = Row::read(store.as_ref(), vault).await?;
         let trash = Trash::read(store.as_ref(), vault).await?;
+        let pins = Pins::read(store.as_ref(), vault).await?;
         let mut view = Self {
             now,
             leases,
@@ -137,9 +150,11 @@ impl View {
             fragments: Vec::new(),
             not_understood: Vec::new(),
         };
-        view.read_snapshots(store, vault, delay).await?;
+        let unreadable = pins.unreadable().iter();
+        view.not_understood.extend(unreadable.map(|(name, damage)| (name.clone(), damage.to_string())));
+        view.read_snapshots(store, vault, delay, &pins).await?;
         watch.stage("reading the index");
-        view.moved = Holders::moved_as_of(store.as_ref(), vault, &view.row).await?;
+        view.moved = Holders::beside(store.as_ref(), vault, &view.row).await?;
         let mut known = HashMap::new();
         view.read_fragments(store, vault, &mut known).await?;
         view.read_packs(store, vault, known).await?;
@@ -151,6 +166,7 @@ impl View {
         store: &Arc<dyn Store>,
         vault: VaultId,
         delay: Duration,
+        pins: &Pins,
     ) -> Result<(), VaultError> {
         let objects = store.list(name::SNAPSHOTS).await?;
         let fetches = objects.into_iter().map(|object| async {
@@ -164,8 +180,10 @@ impl View {
                 continue;
             };
             let forgotten = self.trash.get(id);
-            let expired = forgotten
-                .is_some_and(|forgotten| forgotten.since + delay <= self.now || !keeps(Rule::TrashKeeps));
+            // A pin that cannot be read may be anybody's.
+            let is_pinned = pins.until(id, self.now).is_some() || !pins.unreadable().is_empty();
+            let is_over = |since| since + delay <= self.now || !keeps(Rule::TrashKeeps);
+            let expired = !is_pinned && forgotten.is_some_and(|forgotten| is_over(forgotten.since));
             let decoded = match outcome {
                 Ok(bytes) => snapshot::decode(&bytes, id, vault),
                 Err(error) => match error.kind {
@@ -238,6 +256,15 @@ impl View {
                         is_doubtful: false,
                     });
                 }
+                // A repair replaced it: it goes with what else is condemned.
+                Err(damage) if !damage.is_newer() && self.row.of(What::Fragment).contains(&hash) => {
+                    self.fragments.push(FragmentSeen {
+                        hash,
+                        size: object.size,
+                        packs: Vec::new(),
+                        is_doubtful: false,
+                    });
+                }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
         }
@@ -252,6 +279,7 @@ impl View {
         mut known: HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
         let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
+        let condemned = self.row.of(What::Pack);
         for object in store.list(name::PACKS).await? {
             let hash =
                 ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
@@ -285,12 +313,32 @@ impl View {
                     let pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
                     self.objects.insert(hash, pack);
                 }
+                Ok(Err(damage)) if !damage.is_newer() && condemned.contains(&hash) => {
+                    let pack = self.named_only(hash, &object);
+                    self.objects.insert(hash, pack);
+                }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// A condemned pack that does not tell what is in it: it goes only when each pack that it should hold has a keeper.
+    fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
+        let named = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
+        let moved = self.moved.all_moved().filter(|(_, to, _)| *to == hash).map(|(pack, ..)| pack);
+        let packs: HashSet<PackId> = named.chain(moved).collect();
+        let origin = |pack| OriginSeen { pack, moved: true, ..OriginSeen::default() };
+        PackObject {
+            size: object.size,
+            modified: object.modified,
+            kind: PackKind::Data,
+            origins: packs.into_iter().map(origin).collect(),
+            indexed: false,
+            trailer: ObjectHash::default(),
+        }
     }
 
     fn seen(&self, trailer: &Trailer, encoded: ObjectHash, size: u64, modified: SystemTime) -> PackObject {
@@ -316,6 +364,17 @@ impl View {
             }
         }
         PackObject { size, modified, kind: trailer.kind, origins, indexed: false, trailer: encoded }
+    }
+
+    /// Who says that `object` holds `pack`.
+    pub fn authority(&self, pack: PackId, object: ObjectHash) -> Authority {
+        if self.moved.named_for(pack).any(|place| place == object) {
+            Authority::Custodian
+        } else if self.named.get(&pack).is_some_and(|named| named.contains(&object)) {
+            Authority::Owner
+        } else {
+            Authority::Itself
+        }
     }
 
     /// Whether some snapshot cannot be read: then nobody knows what is needed.

@@ -1,0 +1,169 @@
+//! Rules, the trash, pins and settings.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::world::World;
+
+/// A world with so many snapshots of its files.
+fn with_snapshots(count: usize) -> World {
+    let world = World::with_vault();
+    for n in 0..count {
+        fs::write(world.files().join("note.txt"), n.to_string()).unwrap();
+        world.backup();
+    }
+    world
+}
+
+/// The ids that `snapshots` lists.
+fn ids(world: &World, arguments: &[&str]) -> Vec<String> {
+    let (events, code) = world.json(&[&["snapshots"], arguments].concat());
+    assert_eq!(code, Some(0));
+    let snapshots = events.iter().filter(|event| event["type"] == "snapshot");
+    snapshots.map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn rules_put_into_the_trash_and_undelete_brings_back() {
+    let world = with_snapshots(4);
+    let all = ids(&world, &[]);
+    let leases = || fs::read_dir(world.path("vault/leases")).unwrap().count();
+    let before = leases();
+    let dry = world.ok(&["forget", "--keep-last", "2", "--dry-run"]);
+    assert!(dry.contains("forget  no rule keeps it") && dry.contains("Would put 2 snapshots"), "{dry}");
+    assert_eq!(ids(&world, &[]), all, "a dry run changes nothing");
+    assert!(!world.path("vault/trash").exists());
+    assert_eq!(leases(), before, "a dry run takes no lease");
+
+    let said = world.ok(&["forget", "--keep-last", "2"]);
+    assert!(said.contains("Put 2 snapshots into the trash") && said.contains("undelete"), "{said}");
+    for line in said.lines().filter(|line| line.contains("  keep  ")) {
+        assert!(line.ends_with("last"), "{line}");
+    }
+    assert_eq!(ids(&world, &[]), all[2..]);
+    assert_eq!(ids(&world, &["--trash"]), all[..2]);
+    assert!(world.ok(&["snapshots", "--trash"]).contains("(until "));
+    assert!(world.ok(&["forget", "--keep-last", "2"]).contains("Nothing was put into the trash"));
+
+    // Found by its id, with a word about where it is; and never the latest.
+    let outcome = world.run(&["restore", &all[1][..12], "--target", "back"]);
+    assert_eq!(outcome.code, Some(0));
+    assert!(outcome.err.contains("in the trash"), "{outcome:?}");
+    world.ok(&["forget", "latest", &all[2][..12]]);
+    assert_eq!(world.run(&["ls", "latest"]).code, Some(1));
+    assert!(world.ok(&["snapshots"]).contains("but those in the trash"));
+
+    world.ok(&["undelete", &all[0][..12], &all[3][..12]]);
+    assert_eq!(ids(&world, &[]), [all[0].clone(), all[3].clone()]);
+    let again = world.run(&["undelete", &all[0][..12]]);
+    assert!(again.code == Some(1) && again.err.contains("hint:"), "{again:?}");
+    world.ok(&["check", "--read-data"]);
+    assert!(world.ok(&["stats"]).contains("2 in the trash"));
+}
+
+#[test]
+fn without_a_delay_there_is_no_way_back_and_it_is_said() {
+    let mut world = World::new();
+    world.use_vault();
+    world.ok(&["init", "--delete-delay", "0"]);
+    world.backup();
+    assert!(world.ok(&["settings"]).contains("Delay before deleting   none"));
+    assert!(world.ok(&["forget", "latest"]).contains("can not be brought back"));
+    let trash = ids(&world, &["--trash"]);
+    let outcome = world.run(&["undelete", &trash[0]]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.err.contains("could be brought back until"), "{outcome:?}");
+    assert!(world.ok(&["snapshots", "--trash"]).contains("too late"));
+}
+
+#[test]
+fn pins_stand_against_rules_and_names() {
+    let world = with_snapshots(3);
+    let all = ids(&world, &[]);
+    world.ok(&["pin", &all[0]]);
+    world.ok(&["pin", &all[1], "--until", "2999-12-31"]);
+    let listed = world.ok(&["snapshots"]);
+    assert!(listed.contains("(pinned)") && listed.contains("(held until 3000-01-01"), "{listed}");
+    let said = world.ok(&["forget", "--keep-last", "1"]);
+    assert!(said.contains("keep    pinned") && said.contains("keep    held"), "{said}");
+    assert_eq!(ids(&world, &[]), all);
+    for id in &all[..2] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let outcome = world.run(&[&["forget", id.as_str()][..], dry].concat());
+            assert_eq!(outcome.code, Some(1), "{outcome:?}");
+            assert!(outcome.err.contains(&format!("unpin {}", &id[..8])), "{outcome:?}");
+        }
+    }
+    world.ok(&["unpin", &all[0], &all[1]]);
+    assert!(world.ok(&["unpin", &all[0]]).contains("was not pinned"));
+    world.ok(&["forget", "--keep-last", "1"]);
+    assert_eq!(ids(&world, &[]), all[2..]);
+    let outcome = world.run(&["pin", &all[0]]);
+    assert!(outcome.code == Some(1) && outcome.err.contains("undelete"), "{outcome:?}");
+}
+
+#[test]
+fn a_shorter_delay_waits_for_the_longer_one() {
+    let world = World::with_vault();
+    let settings = |arguments: &[&str]| -> Value {
+        let (events, code) = world.json(&[&["settings"], arguments].concat());
+        assert_eq!(code, Some(0));
+        events[0].clone()
+    };
+    let day = 86_400;
+    let shows = |event: &Value, asked: u64, in_force: u64, changed: bool| {
+        assert_eq!(event["delete_delay"], asked, "{event}");
+        assert_eq!(event["delete_delay_in_force"], in_force, "{event}");
+        assert_eq!(event["changed"], changed, "{event}");
+    };
+    shows(&settings(&[]), 7 * day, 7 * day, false);
+    shows(&settings(&["--delete-delay", "2d"]), 2 * day, 7 * day, true);
+    shows(&settings(&["--delete-delay", "1d24h"]), 2 * day, 7 * day, false);
+    assert!(world.ok(&["settings"]).contains("In force for now        7 days"));
+    shows(&settings(&["--delete-delay", "30d"]), 30 * day, 30 * day, true);
+    assert_eq!(world.run(&["settings", "--delete-delay", "11y"]).code, Some(1));
+}
+
+#[test]
+fn what_is_to_be_forgotten_must_be_said_in_one_way() {
+    let world = World::with_snapshot();
+    let wrong: [&[&str]; 8] = [
+        &["forget"],
+        &["forget", "--dry-run"],
+        &["forget", "latest", "--keep-last", "1"],
+        &["forget", "--keep-last", "0"],
+        &["forget", "--keep-last", "1", "--keep-at-least", "0"],
+        &["forget", "--keep-within", "1m"],
+        &["forget", "--keep-last", "1", "--group-by", "mood"],
+        &["pin", "latest", "--until", "2001-01-01"],
+    ];
+    for arguments in wrong {
+        let outcome = world.run(arguments);
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
+    }
+    assert_eq!(world.snapshots(), 1);
+}
+
+#[test]
+fn groups_and_filters_narrow_what_rules_see() {
+    let world = World::with_vault();
+    for (path, host) in [("files", "ada"), ("files", "bob"), ("files/folder", "ada")] {
+        world.ok(&["backup", path, "--host", host, "--tag", host]);
+    }
+    let gone = |arguments: &[&str]| {
+        let rules = ["forget", "--keep-last", "1", "--dry-run"];
+        let (events, code) = world.json(&[&rules, arguments].concat());
+        assert_eq!(code, Some(0));
+        events.last().unwrap()["forgotten"].as_u64().unwrap()
+    };
+    assert_eq!(gone(&[]), 1, "by machine and paths");
+    assert_eq!(gone(&["--group-by", "system"]), 2);
+    assert_eq!(gone(&["--group-by", "host"]), 1);
+    assert_eq!(gone(&["--group-by", "host,paths"]), 0);
+    assert_eq!(gone(&["--group-by", "system", "--host", "ada"]), 1);
+    assert_eq!(gone(&["--group-by", "system", "--tag", "bob"]), 0);
+    assert_eq!(gone(&["--group-by", "system", "--keep-tag", "ada"]), 1);
+    assert_eq!(gone(&["--group-by", "system", "--keep-at-least", "3"]), 0);
+    assert_eq!(gone(&["--group-by", "system", "--keep-within", "1h"]), 0);
+}
