@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use content::{ContentError, Keyring};
+use futures_util::future::join;
 use store::{Cached, Kind, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
@@ -104,9 +105,10 @@ impl Vault {
     pub fn open(store: Arc<dyn Store>, credential: &Credential, cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        let stored = runtime.block_on(read_descriptor(&store))?;
+        let (stored, found) = runtime.block_on(join(read_descriptor(&store), slots::fetch_all(&store)));
+        let stored = stored?;
         let vault = stored.as_ref().ok().map(|descriptor| descriptor.vault);
-        let found = runtime.block_on(slots::read_all(&store, vault))?;
+        let found = slots::read(found?, vault);
         if let (Err(damage), true) = (&stored, found.is_empty()) {
             return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
         }

@@ -41,6 +41,8 @@ pub async fn run(store: Arc<dyn Store>) -> Verdict {
     clean(&*store).await?;
     fill(&*store).await?;
     reads(&*store).await?;
+    neighbours(&*store).await?;
+    dates(&*store).await?;
     names(&*store).await?;
     writes(&*store).await?;
     large(&*store).await?;
@@ -123,6 +125,38 @@ async fn listings(store: &dyn Store) -> Verdict {
     ensure("a listing is sorted", everything.is_sorted_by(|a, b| a.name < b.name))?;
     let ours = everything.into_iter().map(|object| object.name).filter(|name| name.starts_with(FOLDER));
     ensure("the listing of everything has the fixture", ours.eq(names(FOLDER)))
+}
+
+/// Several lists at once are those that come one by one.
+async fn neighbours(store: &dyn Store) -> Verdict {
+    expect("no listing", store.list_each(&[]).await, Vec::new())?;
+    let folders = ["conformance/deep/", "conformance/deeper/", "conformance/nothing/"];
+    let mut single = Vec::new();
+    for folder in folders {
+        single.push(store.list(folder).await.map_err(|error| failed("list a folder", error))?);
+    }
+    expect("several listings at once", store.list_each(&folders).await, single)
+}
+
+/// A dated write is a write, and its date is neither before it nor after the store's own.
+async fn dates(store: &dyn Store) -> Verdict {
+    let name = "conformance/dated";
+    let body = |text: &'static str| vec![Bytes::from_static(text.as_bytes())];
+    let second = Duration::from_secs(1);
+    for text in ["one", "two"] {
+        let dated = store.replace_dated(name, body(text)).await;
+        let dated = dated.map_err(|error| failed("replace with a date", error))?;
+        let seen = store.stat(name).await.map_err(|error| failed("look up what was dated", error))?;
+        ensure("a dated write is not told to be earlier than it was", dated + second >= seen.modified)?;
+        expect(
+            "what was written with a date",
+            store.get(name, 10).await,
+            Bytes::from_static(text.as_bytes()),
+        )?;
+    }
+    store.put_dated(name, body("three")).await.map_err(|error| failed("put with a date", error))?;
+    expect("what was there before", store.get(name, 10).await, Bytes::from_static(b"two"))?;
+    store.delete(name).await.map_err(|error| failed("delete what was dated", error))
 }
 
 async fn names(store: &dyn Store) -> Verdict {

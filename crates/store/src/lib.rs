@@ -37,6 +37,7 @@
 //!
 //! What each error kind means is said at [`Kind`]; what to do about it, by [`StoreError::hint`].
 
+mod ahead;
 mod cached;
 mod error;
 mod faulty;
@@ -73,6 +74,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use ahead::Ahead;
 pub use cached::{Cached, Immutable, Part};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
@@ -134,9 +136,32 @@ pub trait Store: Send + Sync + Debug {
     /// What is known of one object.
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError>;
 
+    /// As [`put`](Self::put), and tells a time by the store's clock when the object was there: not before it was written
+    /// (but by less than a second, where the store tells whole seconds), and not after the call returned.
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.put(name, parts).await?;
+        Ok(self.stat(name).await?.modified)
+    }
+
+    /// As [`replace`](Self::replace), with a time as [`put_dated`](Self::put_dated) tells it.
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.replace(name, parts).await?;
+        Ok(self.stat(name).await?.modified)
+    }
+
     /// All objects in a folder such as `packs/` and in its folders, sorted by name as bytes; the empty prefix is the
     /// whole store. A folder that is not there holds nothing.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
+
+    /// The lists of several folders, as [`list`](Self::list) gives them, none older than the one before it. Where the
+    /// store can, at the cost of one: it asks for all that lies between them too, so name neighbours.
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let mut lists = Vec::with_capacity(folders.len());
+        for folder in folders {
+            lists.push(self.list(folder).await?);
+        }
+        Ok(lists)
+    }
 
     /// Removes an object; one that is not there is fine. Durable when it returns.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;

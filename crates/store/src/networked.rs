@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,6 +53,15 @@ impl<S: Store + 'static> Store for Networked<S> {
             .await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Put, name, |inner, name| async move { inner.put_dated(&name, parts).await }).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        let call = |inner: Arc<S>, name: String| async move { inner.replace_dated(&name, parts).await };
+        self.run(Operation::Replace, name, call).await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         self.run(Operation::Get, name, move |inner, name| async move { inner.get(&name, size_max).await })
             .await
@@ -73,6 +83,15 @@ impl<S: Store + 'static> Store for Networked<S> {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.run(Operation::List, prefix, |inner, prefix| async move { inner.list(&prefix).await }).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let owned: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        let call = |inner: Arc<S>, _| async move {
+            let folders: Vec<&str> = owned.iter().map(String::as_str).collect();
+            inner.list_each(&folders).await
+        };
+        self.run(Operation::List, folders.first().copied().unwrap_or_default(), call).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -275,6 +275,15 @@ impl Store for OpendalStore {
         self.run(Operation::List, prefix, |remote, prefix| async move { remote.list(&prefix).await }).await
     }
 
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let owned: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        let work = |remote: Arc<Remote>, _| async move {
+            let folders: Vec<&str> = owned.iter().map(String::as_str).collect();
+            remote.list_each(&folders).await
+        };
+        self.run(Operation::List, folders.first().copied().unwrap_or_default(), work).await
+    }
+
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete, name, |remote, name| async move { remote.delete(&name).await }).await
     }

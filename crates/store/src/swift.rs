@@ -31,7 +31,7 @@ mod write;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -220,11 +220,19 @@ impl Store for SwiftStore {
     }
 
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.run(Operation::Put, name, self.write(name, parts, false)).await
+        self.run(Operation::Put, name, self.write(name, parts, false)).await.map(drop)
     }
 
     async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.run(Operation::Replace, name, self.write(name, parts, true)).await
+        self.run(Operation::Replace, name, self.write(name, parts, true)).await.map(drop)
+    }
+
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Put, name, self.write_dated(name, parts, false)).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Replace, name, self.write_dated(name, parts, true)).await
     }
 
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
@@ -245,6 +253,14 @@ impl Store for SwiftStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.run(Operation::List, prefix, self.list_folder(prefix)).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        for folder in folders {
+            self.check(Operation::List, folder)?;
+        }
+        let first = folders.first().copied().unwrap_or_default();
+        self.run(Operation::List, first, self.list_folders(folders)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -196,10 +196,6 @@ pub fn open_vault(global: &Global) -> Result<Arc<Vault>, Failure> {
 pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
     let place = Place::of(global)?;
     let store = place.open_store(limits)?;
-    // Nobody should be asked for a passphrase only to hear that there is no vault.
-    if !Vault::exists(&store)? {
-        return Err(place.no_vault());
-    }
     let cache = settings::cache(global)?;
     let open = |credential: &Credential| {
         let vault = Vault::open(store.clone(), credential, &cache)?;
@@ -216,6 +212,10 @@ pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failu
     }
     if let Some(path) = place.key_file() {
         return Ok(open(&Credential::recognise(passphrase::from_file(&path)?))?);
+    }
+    // Nobody should be asked for a passphrase only to hear that there is no vault.
+    if !Vault::exists(&store)? {
+        return Err(place.no_vault());
     }
     let mut tries = 1;
     loop {

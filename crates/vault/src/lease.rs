@@ -203,7 +203,7 @@ pub struct Lease {
 impl Lease {
     /// Puts a lease down. `id` must be random.
     ///
-    /// When it was begun is asked for at once only if its holder must know (all but readers).
+    /// Readers need not know when it was begun.
     pub async fn begin(
         store: &Arc<dyn Store>,
         vault: VaultId,
@@ -214,10 +214,13 @@ impl Lease {
     ) -> Result<Self, VaultError> {
         let name = format!("{}{}", name::LEASES, crate::PackId::new(id));
         let written = Written { id, holder, role, ended: false, duration, begun: None };
-        store.replace(&name, vec![written.encode(vault).into()]).await?;
+        let bytes = vec![written.encode(vault).into()];
         let mut lease = Self { store: store.clone(), vault, name, written, renewed: SystemTime::UNIX_EPOCH };
-        if role != Role::Reader {
-            lease.learn().await?;
+        if role == Role::Reader {
+            store.replace(&lease.name, bytes).await?;
+        } else {
+            lease.renewed = store.replace_dated(&lease.name, bytes).await?;
+            lease.written.begun = Some(lease.renewed);
         }
         Ok(lease)
     }
@@ -260,8 +263,8 @@ impl Lease {
     pub async fn renew(&mut self) -> Result<Renewal, VaultError> {
         self.learn().await?;
         let ends = self.ends();
-        self.store.replace(&self.name, vec![self.written.encode(self.vault).into()]).await?;
-        let modified = self.store.stat(&self.name).await?.modified;
+        let bytes = vec![self.written.encode(self.vault).into()];
+        let modified = self.store.replace_dated(&self.name, bytes).await?;
         if modified > ends {
             return Ok(Renewal::Overslept);
         }

@@ -21,8 +21,9 @@ use super::work::Task;
 use crate::Error;
 use crate::reader::OpenPack;
 
-/// A window holds about this many bytes of content.
+/// A window holds about this many bytes of content; where each request is to another machine, more.
 pub(super) const WINDOW_BYTES: u64 = 64 << 20;
+const WINDOW_BYTES_FAR: u64 = 192 << 20;
 /// A window holds no more chunks and files than this.
 const WINDOW_FILES: usize = 8192;
 /// How many windows are written at once, at most.
@@ -32,7 +33,7 @@ const COMPARED_AT_ONCE: usize = 3;
 /// How long ranges may be in sealed bytes, and how many unwanted bytes between two segments are fetched rather than asked
 /// for around them. A request to another machine costs more than a few bytes.
 const NEAR: (u64, u64) = (2 << 20, 64 << 10);
-const FAR: (u64, u64) = (6 << 20, 256 << 10);
+const FAR: (u64, u64) = (32 << 20, 512 << 10);
 /// One comparison takes about this many bytes, or this many files.
 const COMPARE_BYTES: u64 = 8 << 20;
 const COMPARE_FILES: usize = 64;
@@ -98,6 +99,7 @@ pub(super) struct Windows {
     /// Files for which nothing is to be written.
     finish: Vec<Arc<FileWork>>,
     handles_max: usize,
+    window_bytes: u64,
 }
 
 impl Windows {
@@ -112,6 +114,10 @@ impl Windows {
             open: Window::new(),
             waiting: VecDeque::new(),
             finish: Vec::new(),
+            window_bytes: match session.vault.store().is_remote() {
+                true => WINDOW_BYTES_FAR,
+                false => WINDOW_BYTES,
+            },
             handles_max: (limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1))).clamp(8, 512),
         }
     }
@@ -203,7 +209,7 @@ impl Windows {
 
     fn is_full(&self) -> bool {
         let open = &self.open;
-        open.bytes >= WINDOW_BYTES
+        open.bytes >= self.window_bytes
             || open.files + open.chunks.len() >= 2 * WINDOW_FILES
             || open.handles >= self.handles_max
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -11,15 +12,33 @@ use reqwest::{Method, StatusCode};
 use super::failure::Failure;
 use super::http::Request;
 use super::response::Response;
-use super::{SwiftStore, gone, upload};
+use super::{SwiftStore, gone, time, upload};
 use crate::Kind;
 
 /// Fewer bytes than this are hashed where we are; more, on a thread that may block (it would take a millisecond).
 const HASHED_AT_ONCE: u64 = 512 << 10;
 
 impl SwiftStore {
-    /// Stores an object by one request.
-    pub(super) async fn write(&self, name: &str, parts: Vec<Bytes>, overwrite: bool) -> Result<(), Failure> {
+    /// Stores an object, and tells when it was there.
+    pub(super) async fn write_dated(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        overwrite: bool,
+    ) -> Result<SystemTime, Failure> {
+        match self.write(name, parts, overwrite).await? {
+            Some(date) => Ok(date),
+            None => Ok(self.look_up(name).await?.modified),
+        }
+    }
+
+    /// Stores an object by one request. The date of the answer, if it has one.
+    pub(super) async fn write(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        overwrite: bool,
+    ) -> Result<Option<SystemTime>, Failure> {
         let digest = md5_of(&parts).await?;
         let request = |storage: &str| {
             let mut request = Request::new(Method::PUT, self.address.object_url(storage, name)?)
@@ -38,7 +57,7 @@ impl SwiftStore {
             Err(failure) if failure.kind == Kind::Unavailable && sent.load(Ordering::Relaxed) > 0 => {
                 let is_there = self.look_up(name).await.is_ok();
                 if is_there && !overwrite {
-                    return Ok(());
+                    return Ok(None);
                 }
                 if self.session.logins() == logins {
                     return Err(failure);
@@ -47,6 +66,7 @@ impl SwiftStore {
             }
             response => response?,
         };
+        let date = response.header("date").and_then(time::from_http);
         match response.status() {
             status if status.is_success() => {
                 let told = checksum(&response);
@@ -59,7 +79,7 @@ impl SwiftStore {
             StatusCode::NOT_FOUND => return Err(gone()),
             _ => return Err(self.session.failure(response).await),
         }
-        Ok(())
+        Ok(date)
     }
 
     /// The failure of a write after which the server told of other bytes than were sent. The new object is taken away:

@@ -50,6 +50,9 @@ pub struct Copy {
     narrow: Narrow,
 }
 
+/// A vault's store, and the snapshots of it that are meant; all when there is no list.
+type Source = (Arc<dyn Store>, Option<Vec<SnapshotId>>);
+
 impl Copy {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
         let (place, target) = (Place::of(global)?, Place::other(&self.to, TARGET_VARIABLES)?);
@@ -83,7 +86,7 @@ impl Copy {
         global: &Global,
         place: &Place,
         limits: Limits,
-    ) -> Result<(Arc<dyn Store>, Option<Vec<SnapshotId>>), Failure> {
+    ) -> Result<Source, Failure> {
         let filter = self.narrow.filter();
         let is_narrowed = !(filter.hosts.is_empty() && filter.paths.is_empty() && filter.tags.is_empty());
         if !is_narrowed && !self.snapshots.iter().any(|text| text == "latest") {
