@@ -24,6 +24,8 @@ use crate::wire::{Reader, Write};
 
 /// How long a lease lasts without being renewed.
 pub const DURATION: Duration = Duration::from_secs(15 * 60);
+/// What a time by the store's clock may be early by; see [`Store::put_dated`].
+pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(1);
 const LEASE_MAX: u64 = 4096;
 /// What is taken for the duration of a lease that cannot be read.
 const UNREADABLE_LASTS: Duration = Duration::from_secs(24 * 3600);
@@ -265,7 +267,7 @@ impl Lease {
         let ends = self.ends();
         let bytes = vec![self.written.encode(self.vault).into()];
         let modified = self.store.replace_dated(&self.name, bytes).await?;
-        if modified > ends {
+        if modified + CLOCK_STEP > ends {
             return Ok(Renewal::Overslept);
         }
         self.renewed = self.renewed.max(modified);

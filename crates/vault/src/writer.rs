@@ -12,14 +12,12 @@ use bytes::Bytes;
 use store::Store;
 
 use crate::error::VaultError;
-use crate::lease::{Lease, Renewal, Role};
+use crate::lease::{CLOCK_STEP, Lease, Renewal, Role};
 use crate::name::{self, ObjectHash, SnapshotId, SystemId, VaultId};
 use crate::relocation::Holders;
 use crate::sabotage::{Rule, keeps};
 use crate::snapshot::PackNeed;
 
-/// What a store's time may be early by; see [`Store::put_dated`].
-const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// How often a commit starts over because its writer slept again.
 const TRIES: usize = 5;
 
