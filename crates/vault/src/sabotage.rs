@@ -8,16 +8,12 @@ pub enum Rule {
     LeasesAreWaitedFor,
     /// Deleting waits until everybody can see the condemnation.
     CondemnationsSettle,
-    /// A lease that ended is over only when what it left can be seen.
-    EndedLeasesSettle,
     /// What is needed after all is taken back.
     NeedsAreReadAgain,
     /// A writer reads what is condemned.
     WritersReadCondemnations,
     /// A commit counts by the store's time.
     CommitsAreTimed,
-    /// Nothing is deleted whose keeper is condemned.
-    KeepersAreNotCondemned,
     /// Segments are copied before a pack is condemned.
     SegmentsAreCopied,
     /// Relocations tell where packs went.
@@ -26,10 +22,6 @@ pub enum Rule {
     BlindnessDeletesNothing,
     /// Names are remembered after deletion.
     NamesAreRemembered,
-    /// A record goes when its successor can be seen by all.
-    RecordsOverlap,
-    /// Who finds a record gone looks for its successor.
-    SuccessorsAreRead,
     /// A keeper is what snapshots and relocations say.
     KeepersAreTrusted,
     /// Relocations of disputed packs stay.
@@ -38,8 +30,6 @@ pub enum Rule {
     FragmentsAreDoubted,
     /// The trash keeps snapshots for a time.
     TrashKeeps,
-    /// What was never needed is left alone while its writer is at work.
-    UnfinishedPacksStay,
     /// A writer uses a pack that was moved only if a relocation that it read says so.
     MovesAreKnown,
 }

@@ -78,7 +78,6 @@ impl Options {
     fn over_at(&self, lease: &Seen) -> SystemTime {
         match lease.ended {
             // Twice, since the store's times are only so good.
-            true if !keeps(Rule::EndedLeasesSettle) => lease.renewed,
             true => lease.renewed + self.settle + self.settle,
             // What was seen of it may be old by as much as its last snapshot may be late.
             false => lease.ends() + self.settle + self.settle,

@@ -84,12 +84,7 @@ pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, Obje
             });
             let is_young = seen.modified + options.unfinished > view.now
                 || oldest.is_some_and(|begun| seen.modified >= begun);
-            if is_young && !was_needed && keeps(Rule::UnfinishedPacksStay) {
-                &mut plan.unfinished
-            } else {
-                &mut plan.dead
-            }
-            .push(*object);
+            if is_young && !was_needed { &mut plan.unfinished } else { &mut plan.dead }.push(*object);
         }
     }
     plan.dead.sort();

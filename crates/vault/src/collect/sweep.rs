@@ -49,7 +49,7 @@ impl Collector<'_> {
                 if rest.iter().any(|object| missing(&object)) {
                     condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
                 }
-                if self.options.settle.is_zero() || !keeps(Rule::RecordsOverlap) {
+                if self.options.settle.is_zero() {
                     self.store.delete(&condemnation.name).await?;
                     report.taken_back += back.len() as u64;
                 }
@@ -98,7 +98,7 @@ impl Collector<'_> {
             swept.dedup();
             condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
             // Where the new one may be hidden yet, the old ones go in a later cleanup.
-            if self.options.settle.is_zero() || !keeps(Rule::RecordsOverlap) {
+            if self.options.settle.is_zero() {
                 for name in done {
                     self.store.delete(&name).await?;
                 }
@@ -206,10 +206,7 @@ fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
     if !keeps(Rule::NeedsAreReadAgain) {
         return true;
     }
-    let condemned = match keeps(Rule::KeepersAreNotCondemned) {
-        true => view.row.of(What::Pack),
-        false => HashSet::new(),
-    };
+    let condemned = view.row.of(What::Pack);
     let has_named = |pack| {
         view.objects.iter().any(|(other, seen)| {
             view.authority(pack, *other) > Authority::Itself
