@@ -26,6 +26,8 @@ pub mod records;
 pub mod relocation;
 pub mod repair;
 pub mod retention;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod segments;
 pub mod settings;
 pub mod signing;

@@ -81,12 +81,7 @@ impl Copy {
 
     /// The vault's store and the snapshots that are meant. The vault is opened only if they are chosen by what is
     /// sealed.
-    fn source(
-        &self,
-        global: &Global,
-        place: &Place,
-        limits: Limits,
-    ) -> Result<Source, Failure> {
+    fn source(&self, global: &Global, place: &Place, limits: Limits) -> Result<Source, Failure> {
         let filter = self.narrow.filter();
         let is_narrowed = !(filter.hosts.is_empty() && filter.paths.is_empty() && filter.tags.is_empty());
         if !is_narrowed && !self.snapshots.iter().any(|text| text == "latest") {

@@ -30,6 +30,7 @@ use crate::lease::{self, Lease, Renewal, Role, Seen};
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
+use crate::sabotage::{Rule, keeps};
 use crate::trash;
 
 /// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
@@ -254,7 +255,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<bool, VaultError> {
         let is_blind = view.unreadable_snapshots().next().is_some();
-        if is_blind || watch.is_cancelled() {
+        if is_blind && keeps(Rule::BlindnessDeletesNothing) || watch.is_cancelled() {
             return Ok(false);
         }
         let compacted = compact::run(self.store, self.vault, view, plan, self.random, watch).await?;
@@ -329,7 +330,9 @@ impl Collector<'_> {
             wanted.extend(moved.map(place));
         }
         // Where it cannot be told which object is the one, all that were known stay known.
-        let stays = |object: &ObjectHash| view.objects.contains_key(object) && !going.contains(object);
+        let stays = |object: &ObjectHash| {
+            view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
+        };
         let disputed =
             view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
         wanted.extend(disputed.map(|(pack, object, segments)| Moved {
@@ -344,7 +347,7 @@ impl Collector<'_> {
         if is_right && old.len() <= 1 {
             return Ok(Vec::new());
         }
-        if !wanted.is_empty() {
+        if !wanted.is_empty() && keeps(Rule::MovesAreToldOf) {
             let bytes = relocation::encode(self.vault, (self.random)(), &wanted);
             records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
         }

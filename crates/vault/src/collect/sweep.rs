@@ -14,6 +14,7 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{Role, Seen};
+use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
     /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
@@ -25,7 +26,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
-        let is_blind = view.unreadable_snapshots().next().is_some();
+        let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
         for condemnation in &view.row.condemnations {
@@ -142,11 +143,12 @@ impl Collector<'_> {
         // Twice, since the store's times are only so good.
         let seen_by_all = condemnation.since + settle + settle;
         let since = condemnation.since;
-        if view.now < seen_by_all + settle {
+        if view.now < seen_by_all + settle && keeps(Rule::CondemnationsSettle) {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
         let in_the_way = |lease: &&Seen| {
-            lease.role != Role::Collector
+            keeps(Rule::LeasesAreWaitedFor)
+                && lease.role != Role::Collector
                 && lease.begun <= seen_by_all
                 && !self.options.is_over(lease, view.now)
         };
@@ -159,6 +161,9 @@ impl Collector<'_> {
         let is_old = |now: SystemTime| condemnation.since + super::REMEMBERED <= now;
         let packs: HashSet<_> =
             condemnation.objects.iter().filter(|o| o.what == What::Pack).map(|o| o.hash).collect();
+        if !keeps(Rule::NamesAreRemembered) {
+            return true;
+        }
         is_old(view.now)
             && view.not_understood.is_empty()
             && view.fragments.iter().all(|fragment| fragment.packs.iter().all(|pack| !packs.contains(pack)))
@@ -186,6 +191,7 @@ const DELETES_AT_ONCE: usize = 16;
 /// Whether a condemned object is needed after all.
 fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     match object.what {
+        _ if !keeps(Rule::NeedsAreReadAgain) => false,
         What::Pack => plan.needed.contains(&object.hash) && view.objects.contains_key(&object.hash),
         What::Snapshot => {
             matches!(view.snapshots.get(&object.hash), Some(Standing::Live | Standing::Unreadable))
@@ -197,6 +203,9 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
 /// itself does not count as long as there is one that somebody names.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
+    if !keeps(Rule::NeedsAreReadAgain) {
+        return true;
+    }
     let condemned = view.row.of(What::Pack);
     let has_named = |pack| {
         view.objects.iter().any(|(other, seen)| {
