@@ -81,7 +81,7 @@ pub async fn pause(world: &Shared, actor: usize, at_least: Millis) {
 
 impl ActorStore {
     /// A way for this actor.
-    pub fn new(world: &Shared, actor: usize, credential: Credential, tries: u32) -> Arc<dyn Store> {
+    pub fn open(world: &Shared, actor: usize, credential: Credential, tries: u32) -> Arc<dyn Store> {
         Arc::new(Self { world: world.clone(), actor, credential, tries: tries.max(1) })
     }
 

@@ -12,6 +12,8 @@ pub struct Campaign {
     pub scenarios: u64,
     /// Seeds that found something, and what.
     pub failures: Vec<(u64, String)>,
+    /// Seeds after which garbage was left, or an index not in order, though all was quiet: nothing is lost by that.
+    pub untidy: Vec<(u64, String)>,
     /// How often what happened.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -27,7 +29,11 @@ pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> 
             *campaign.counts.entry(what).or_default() += times;
         }
         if let Some(violation) = verdict.violation {
-            campaign.failures.push((seed, format!("{violation} ({})", verdict.character)));
+            let list = match violation.starts_with("at rest: ") {
+                true => &mut campaign.untidy,
+                false => &mut campaign.failures,
+            };
+            list.push((seed, format!("{violation} ({})", verdict.character)));
         }
     }
     campaign

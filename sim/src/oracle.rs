@@ -50,6 +50,9 @@ pub struct Oracle {
     pub looks: u64,
 }
 
+/// What a snapshot needs, and the contents of its segments.
+pub type Expected<'a> = (&'a [PackNeed], &'a [(PackId, u32, Content)]);
+
 impl Oracle {
     /// Nothing is promised yet.
     pub fn new(delay: Millis, slack: Millis) -> Self {
@@ -155,7 +158,7 @@ impl Oracle {
     }
 
     /// What a promised snapshot needs and holds.
-    pub fn expected(&self, snapshot: SnapshotId) -> Option<(&[PackNeed], &[(PackId, u32, Content)])> {
+    pub fn expected(&self, snapshot: SnapshotId) -> Option<Expected<'_>> {
         self.promises.get(&snapshot).map(|promise| (&promise.needs[..], &promise.contents[..]))
     }
 

@@ -120,8 +120,8 @@ struct Remains {
 
 impl Remains {
     fn read(objects: &Objects, now: Millis, delay: Millis) -> Self {
-        let mut remains = Self::default();
-        remains.names = objects.all("").map(|(name, _)| name.to_owned()).collect();
+        let names = objects.all("").map(|(name, _)| name.to_owned()).collect();
+        let mut remains = Self { names, ..Self::default() };
         let mut forgotten: BTreeMap<ObjectHash, Millis> = BTreeMap::new();
         for (_, object) in objects.all(name::TRASH) {
             for mark in trash::decode(&object.bytes, VAULT).unwrap_or_default() {

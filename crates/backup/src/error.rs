@@ -8,6 +8,7 @@ use vault::VaultError;
 use vault::collect::CleanupError;
 use vault::copy::CopyError;
 use vault::error::Damage;
+use vault::repair::RepairError;
 
 /// What an error means for whoever called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,9 @@ pub enum Error {
     /// A cleanup could not be done.
     #[error(transparent)]
     Cleanup(CleanupError),
+    /// A repair could not be made.
+    #[error(transparent)]
+    Repair(RepairError),
     /// A copy could not be made.
     #[error(transparent)]
     Copy(CopyError),
@@ -143,6 +147,16 @@ impl From<CleanupError> for Error {
         match error {
             CleanupError::Vault(error) => Self::Vault(error),
             other => Self::Cleanup(other),
+        }
+    }
+}
+
+impl From<RepairError> for Error {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Vault(error) => Self::Vault(error),
+            RepairError::Replica(error) => error.into(),
+            other => Self::Repair(other),
         }
     }
 }
@@ -173,7 +187,9 @@ impl Error {
             Self::Vault(VaultError::NoVault { .. }) => Category::NoVault,
             Self::WrongKey { .. } => Category::WrongKey,
             Self::Vault(VaultError::Damaged { .. }) | Self::DamagedSlots { .. } => Category::Damaged,
-            Self::Copy(CopyError::Unreadable { .. }) => Category::Damaged,
+            Self::Copy(CopyError::Unreadable { .. }) | Self::Repair(RepairError::NoDescriptor) => {
+                Category::Damaged
+            }
             Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
             Self::Interrupted => Category::Interrupted,
             _ => Category::Failed,
@@ -231,7 +247,11 @@ impl Error {
                 "run `strongroom repair --from` with the other vault: it puts back what is small and whole there"
             }
             Self::Copy(CopyError::ForeignVault { .. }) => {
-                "copy to an empty place, or to one that holds a copy of this vault"
+                "name an empty place, or one that holds a copy of this vault"
+            }
+            Self::Repair(RepairError::NoDescriptor) => "name a copy of the vault with --from",
+            Self::Repair(_) => {
+                "run the same command again while the machine stays awake: what was healed is kept"
             }
             Self::Copy(CopyError::NotEmpty { .. }) => "copy to an empty folder, or to a new one in it",
             Self::Copy(CopyError::NoSnapshot(_)) => "see `strongroom snapshots` for what there is",

@@ -55,12 +55,12 @@ impl WritingTenure {
         &self,
         id: SnapshotId,
         needs: &[PackNeed],
-        bytes: bytes::Bytes,
+        bytes: &bytes::Bytes,
     ) -> Result<Outcome, Error> {
         self.vault.wait(async {
             let mut writer = self.writer.lock().await;
             let writer = writer.as_mut().ok_or(Error::Interrupted)?;
-            Ok(writer.commit(id, needs, &bytes, &mut content::random::identity).await?)
+            Ok(writer.commit(id, needs, bytes, &mut content::random::identity).await?)
         })
     }
 }

@@ -149,7 +149,17 @@ impl Location {
         patience: Patience,
         waits: &dyn Fn(&StoreError),
     ) -> Result<Arc<dyn Store>, StoreError> {
-        let opened = patience.repeat(waits, || self.open_within(&environment, patience.silence()))?;
+        self.open_patiently_with(&environment, patience, waits)
+    }
+
+    /// Like [`open_patiently`](Self::open_patiently), with the settings of `look_up` in place of the environment.
+    pub fn open_patiently_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        let opened = patience.repeat(waits, || self.open_within(look_up, patience.silence()))?;
         Ok(patient(opened, patience))
     }
 
@@ -159,7 +169,17 @@ impl Location {
         patience: Patience,
         waits: &dyn Fn(&StoreError),
     ) -> Result<Arc<dyn Store>, StoreError> {
-        let made = patience.repeat(waits, || self.create_within(&environment, patience.silence()))?;
+        self.create_patiently_with(&environment, patience, waits)
+    }
+
+    /// Like [`create_patiently`](Self::create_patiently), with the settings of `look_up` in place of the environment.
+    pub fn create_patiently_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        let made = patience.repeat(waits, || self.create_within(look_up, patience.silence()))?;
         Ok(patient(made, patience))
     }
 

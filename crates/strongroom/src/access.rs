@@ -53,6 +53,8 @@ pub struct Place {
     location: Location,
     /// The vault that is used when none is named, however it was named this time.
     is_default: bool,
+    /// What environment variables begin with that concern this place alone; empty for the vault's.
+    prefix: &'static str,
 }
 
 impl Place {
@@ -68,13 +70,13 @@ impl Place {
                     real(named).is_some_and(|named| Some(named) == real(&folder))
                 };
                 let is_default = settings::default_vault().is_some_and(same);
-                Ok(Self { location, is_default })
+                Ok(Self { location, is_default, prefix: "" })
             }
             None => {
                 let missing =
                     || Failure::usage("no vault is named", "name one with --vault or STRONGROOM_VAULT");
                 let folder = settings::default_vault().ok_or_else(missing)?;
-                Ok(Self { location: Location::Folder(folder), is_default: true })
+                Ok(Self { location: Location::Folder(folder), is_default: true, prefix: "" })
             }
         }
     }
@@ -114,7 +116,7 @@ impl Place {
     /// Opens the store, waiting for one that does not answer, and says so.
     fn open_patiently(&self) -> Result<Result<Arc<dyn Store>, StoreError>, Failure> {
         let patience = settings::patience()?;
-        Ok(self.location.open_patiently(patience, &note_waiting(patience)))
+        Ok(self.location.open_patiently_with(&self.look_up(), patience, &note_waiting(patience)))
     }
 
     /// Whether there is a vault.
@@ -132,6 +134,46 @@ impl Place {
             Ok(store) => Ok(Vault::in_the_way(&store)?),
             Err(error) if error.kind == store::Kind::NotFound => Ok(None),
             Err(error) => Err(backup::Error::from(error).into()),
+        }
+    }
+
+    /// Another place than the vault's: the source of a repair or the target of a copy. Its store's settings come from
+    /// environment variables that begin with `prefix`, and where there is none, from those of the vault's store.
+    pub fn other(text: &str, prefix: &'static str) -> Result<Self, Failure> {
+        let location = Location::parse(text).map_err(backup::Error::from)?;
+        Ok(Self { location, is_default: false, prefix })
+    }
+
+    /// Whether both are the same place, as far as their names tell.
+    pub fn is(&self, other: &Self) -> bool {
+        let real = |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
+        match (&self.location, &other.location) {
+            (Location::Folder(one), Location::Folder(two)) => real(one) == real(two),
+            (one, two) => self.prefix == other.prefix && one == two,
+        }
+    }
+
+    /// Opens the store, made if there is none. `None` when it would have to be made and must not.
+    pub fn open_or_make(&self, limits: Limits, may_make: bool) -> Result<Option<Arc<dyn Store>>, Failure> {
+        let opened = match self.open_patiently()? {
+            Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => match may_make {
+                true => {
+                    let patience = settings::patience()?;
+                    let look_up = self.look_up();
+                    self.location.create_patiently_with(&look_up, patience, &note_waiting(patience))
+                }
+                false => return Ok(None),
+            },
+            opened => opened,
+        };
+        Ok(Some(limits.around(opened.map_err(backup::Error::from)?)))
+    }
+
+    fn look_up(&self) -> impl Fn(&str) -> Option<String> + Sync {
+        let prefix = self.prefix;
+        move |variable| {
+            let own = std::env::var(format!("{prefix}{variable}")).ok();
+            own.or_else(|| std::env::var(variable).ok())
         }
     }
 

@@ -43,6 +43,8 @@ impl Cli {
             Verb::Unpin(verb) => verb.run(&global, output),
             Verb::Settings(verb) => verb.run(&global, output),
             Verb::Check(verb) => verb.run(&global, output),
+            Verb::Copy(verb) => verb.run(&global, output),
+            Verb::Repair(verb) => verb.run(&global, output),
             Verb::Stats(verb) => verb.run(&global, output),
             Verb::Key(verb) => verb.run(&global, output),
             Verb::Store(verb) => verb.run(&global, output),
@@ -71,6 +73,8 @@ pub enum Verb {
     Unpin(commands::pin::Unpin),
     Settings(commands::settings::Settings),
     Check(commands::check::Check),
+    Copy(commands::copy::Copy),
+    Repair(commands::repair::Repair),
     Stats(commands::stats::Stats),
     Key(commands::key::Key),
     Store(commands::store::Store),
@@ -97,7 +101,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Get back", &["restore", "dump", "mount"]),
     ("Keep and forget", &["forget", "undelete", "pin", "unpin", "cleanup", "settings"]),
-    ("Keep safe", &["check", "key", "store"]),
+    ("Keep safe", &["copy", "check", "repair", "key", "store"]),
     ("This program", &["completions", "man"]),
 ];
 
@@ -105,6 +109,10 @@ const GROUPS: &[(&str, &[&str])] = &[
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("STRONGROOM_VAULT", "where the vault is, as --vault"),
     ("STRONGROOM_PASSPHRASE", "passphrase, recovery code or key"),
+    (
+        "STRONGROOM_TO_…",
+        "a variable of the store, for `copy --to` alone; STRONGROOM_FROM_… for `repair --from`",
+    ),
     ("STRONGROOM_CACHE", "where the local cache is, as --cache"),
 ];
 

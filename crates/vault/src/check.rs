@@ -129,6 +129,7 @@ pub async fn check(
     check.pack_sizes();
     check.snapshots().await?;
     check.unused();
+    check.leave_what_goes();
     if !check.report.ended_early {
         check.read_packs(packs).await?;
     }
@@ -248,6 +249,10 @@ impl<'a> Check<'a> {
                 }
             };
             let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            if self.holders.is_going(hash) {
+                // It was replaced and is about to be deleted, whatever it says.
+                continue;
+            }
             match fragment::decode(&bytes, hash, self.vault()) {
                 Ok(packs) => {
                     for (pack, trailer) in packs {
@@ -281,7 +286,7 @@ impl<'a> Check<'a> {
                 // What was collected may stand in the index for a while.
                 None if self.holders.is_condemned(object) => {}
                 None => wrong.push((object, Damage::Missing)),
-                Some(size) if *size != held.size => {
+                Some(size) if *size != held.size && !self.holders.is_condemned(object) => {
                     wrong.push((object, Damage::Length { recorded: held.size, found: *size }));
                 }
                 Some(_) => {}
@@ -325,6 +330,12 @@ impl<'a> Check<'a> {
                 }
             }
         }
+    }
+
+    /// What is about to be deleted and nothing needs is not read: it may be damaged, and was replaced.
+    fn leave_what_goes(&mut self) {
+        let (holders, needed) = (&self.holders, &self.needed);
+        self.report.stored.retain(|pack| !holders.is_condemned(pack.hash) || needed.contains(&pack.hash));
     }
 
     /// What is in the store and nothing refers to.

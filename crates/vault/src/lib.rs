@@ -26,6 +26,7 @@ pub mod pack;
 pub mod pins;
 pub mod records;
 pub mod relocation;
+pub mod repair;
 pub mod retention;
 pub mod segments;
 pub mod settings;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::{Kind, Store};
 
-use crate::check::Watch;
+use crate::check::{PackReading, Watch};
 use crate::error::{Damage, VaultError};
 use crate::fragment::PackRecord;
 use crate::name::{ObjectHash, PackId, VaultId};
@@ -122,6 +122,32 @@ fn cut(bytes: &Bytes, start: u64, row: &SegmentRow) -> Result<Sealed, Damage> {
         return Err(Damage::SegmentHash { number: row.number });
     }
     Ok(Sealed { number: row.number, hash: row.hash, bytes: bytes.slice_ref(segment) })
+}
+
+/// Reads a pack piece by piece and compares it with its name.
+pub(crate) async fn prove(
+    store: &Arc<dyn Store>,
+    object: ObjectHash,
+    size: u64,
+    vault: VaultId,
+    watch: &dyn Watch,
+) -> Result<Result<(), Damage>, VaultError> {
+    let mut reading = match PackReading::begin(store.as_ref(), object, size, vault).await {
+        Ok(Ok(reading)) => reading,
+        Ok(Err(damage)) => return Ok(Err(damage)),
+        Err(error) => return damage_of(error).map(Err),
+    };
+    let name = object.pack_name();
+    for piece in reading.pieces() {
+        match store.get_range(&name, piece.range.clone()).await {
+            Ok(bytes) => {
+                reading.take(&piece, &bytes);
+                watch.read(bytes.len() as u64);
+            }
+            Err(error) => return damage_of(error).map(Err),
+        }
+    }
+    Ok(reading.finish())
 }
 
 /// New packs, filled one after the other with what comes from others.

@@ -341,6 +341,18 @@ impl PackAssembler {
     }
 }
 
+/// The hash, and so the name, of the pack that has this table and these segments in its order.
+pub(crate) fn hash_of<'a>(trailer: &Trailer, segments: impl Iterator<Item = &'a Bytes>) -> ObjectHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&ObjectKind::Pack.header()).update(trailer.pack.bytes());
+    for sealed in segments {
+        hasher.update(sealed);
+    }
+    let encoded = trailer.encode();
+    hasher.update(&encoded).update(&(encoded.len() as u32).to_le_bytes()).update(&END_MARK);
+    ObjectHash::new(*hasher.finalize().as_bytes())
+}
+
 /// What the end of a pack says about its trailer.
 #[derive(Debug)]
 pub enum Tail {

@@ -79,6 +79,8 @@ pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Moved>, Damage> {
 pub struct Holders {
     moved: HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>,
     condemned: HashSet<ObjectHash>,
+    /// What is condemned and no pack.
+    others_condemned: HashSet<ObjectHash>,
     /// The relocations that were read.
     pub records: Vec<ObjectInfo>,
 }
@@ -133,6 +135,14 @@ impl Holders {
     /// Takes in what is condemned.
     pub fn condemn(&mut self, row: &Row) {
         self.condemned.extend(row.of(What::Pack));
+        for what in [What::Fragment, What::Relocation, What::Snapshot] {
+            self.others_condemned.extend(row.of(what));
+        }
+    }
+
+    /// Whether an object of any kind is about to be deleted, or was.
+    pub fn is_going(&self, object: ObjectHash) -> bool {
+        self.is_condemned(object) || self.others_condemned.contains(&object)
     }
 
     /// Whether the object is about to be deleted, or was.

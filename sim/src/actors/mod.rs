@@ -46,11 +46,11 @@ pub struct Actor {
 
 impl Actor {
     fn store(&self) -> Arc<dyn Store> {
-        ActorStore::new(&self.world, self.number, Credential::Owner, self.rules.tries)
+        ActorStore::open(&self.world, self.number, Credential::Owner, self.rules.tries)
     }
 
     fn store_of_an_agent(&self) -> Arc<dyn Store> {
-        ActorStore::new(&self.world, self.number, Credential::Agent, self.rules.tries)
+        ActorStore::open(&self.world, self.number, Credential::Agent, self.rules.tries)
     }
 
     fn identity(&self) -> [u8; 16] {

@@ -352,7 +352,8 @@ impl<'a> Run<'a> {
 /// The object that holds a pack, as far as the fragments say. One that segments were moved to counts only if a
 /// relocation that was read before says so: otherwise nobody knows what is not in it.
 fn object_of(machine: &Machine, holders: &Holders, pack: PackId) -> Option<ObjectHash> {
-    let all = machine.index.values().flatten().filter(|held| held.found.iter().any(|(of, ..)| *of == pack));
+    let all = machine.index.values().flatten();
+    let all = all.filter(|held| held.found.iter().any(|(of, ..)| *of == pack));
     let knows = |held: &&Held| held.original == Some(pack) || holders.has_moved(pack, held.object);
-    all.filter(knows).map(|held| held.object).last()
+    all.filter(knows).fold(None, |_, held| Some(held.object))
 }

@@ -1,6 +1,6 @@
 //! Finding who suffers from what is lost: a walk from the roots, only where the graph leads to something lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use content::Address;
@@ -10,6 +10,7 @@ use vault::{PackId, SnapshotId};
 
 use super::Ledger;
 use super::graph::{Graph, Run};
+use crate::repair::LostFile;
 use crate::tree_walk::join;
 use crate::{Error, Progress, Reader, Snapshot, SnapshotList, Vault};
 
@@ -24,7 +25,44 @@ struct Search<'a> {
     marked: Vec<bool>,
     /// What each finding affects; those with enough are left alone.
     affects: HashMap<usize, Vec<String>>,
+    /// Everything that is affected, if somebody wants to know all of it.
+    all: Option<BTreeSet<LostFile>>,
     progress: &'a Progress,
+}
+
+impl<'a> Search<'a> {
+    /// A search for what has to do with these losses and with pages that have something wrong.
+    fn new(vault: &Arc<Vault>, graph: &'a Graph, losses: &'a [Loss], progress: &'a Progress) -> Self {
+        let mut by_pack: HashMap<PackId, Vec<&Loss>> = HashMap::new();
+        for loss in losses {
+            by_pack.entry(loss.pack).or_default().push(loss);
+        }
+        let mut affects: HashMap<usize, Vec<String>> =
+            losses.iter().map(|loss| (loss.finding, Vec::new())).collect();
+        affects.extend((0..graph.len() as u32).filter_map(|page| Some((graph.trouble(page)?, Vec::new()))));
+        let reader = Reader::uncached(vault, CACHE);
+        let mut search =
+            Self { reader, graph, losses: by_pack, marked: Vec::new(), affects, all: None, progress };
+        search.mark();
+        search
+    }
+}
+
+/// Every file of every snapshot that is affected, and every directory that cannot be read.
+pub(super) fn all(
+    vault: &Arc<Vault>,
+    list: &SnapshotList,
+    graph: &Graph,
+    ledger: &Ledger,
+    progress: &Progress,
+) -> Result<Vec<LostFile>, Error> {
+    progress.set_stage("finding what is affected");
+    let mut search = Search::new(vault, graph, &ledger.losses, progress);
+    search.all = Some(BTreeSet::new());
+    for snapshot in &list.snapshots {
+        search.snapshot(snapshot)?;
+    }
+    Ok(search.all.unwrap_or_default().into_iter().collect())
 }
 
 /// Names snapshots and paths in the findings.
@@ -36,16 +74,7 @@ pub(super) fn find(
     progress: &Progress,
 ) -> Result<(), Error> {
     progress.set_stage("finding what is affected");
-    let mut losses: HashMap<PackId, Vec<&Loss>> = HashMap::new();
-    for loss in &ledger.losses {
-        losses.entry(loss.pack).or_default().push(loss);
-    }
-    let mut affects: HashMap<usize, Vec<String>> =
-        ledger.losses.iter().map(|loss| (loss.finding, Vec::new())).collect();
-    affects.extend((0..graph.len() as u32).filter_map(|page| Some((graph.trouble(page)?, Vec::new()))));
-    let reader = Reader::uncached(vault, CACHE);
-    let mut search = Search { reader, graph, losses, marked: Vec::new(), affects, progress };
-    search.mark();
+    let mut search = Search::new(vault, graph, &ledger.losses, progress);
     // The newest first: that is the one somebody will want back.
     for snapshot in list.snapshots.iter().rev() {
         if search.affects.values().all(|places| places.len() >= AFFECTS_MAX) {
@@ -180,6 +209,10 @@ impl Search<'_> {
     }
 
     fn affect(&mut self, finding: usize, snapshot: SnapshotId, path: &[u8]) {
+        if let Some(all) = &mut self.all {
+            let path = if path.is_empty() { b"/".to_vec() } else { path.to_vec() };
+            all.insert(LostFile { snapshot, path });
+        }
         let places = self.affects.entry(finding).or_default();
         if places.len() < AFFECTS_MAX {
             let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path) };

@@ -23,6 +23,7 @@ use vault::{ObjectHash, PackId, VaultError, name};
 
 pub use vault::check::{Finding, Severity};
 
+use crate::repair::LostFile;
 use crate::{Error, Progress, ReadingTenure, SnapshotList, Vault, slots};
 
 /// What to do about a pack that is not whole.
@@ -155,6 +156,29 @@ pub fn check(
         findings: ledger.findings.finish(),
         duration: begun.elapsed(),
     })
+}
+
+/// Every file of every snapshot that these segments are part of, and every directory that cannot be read.
+pub(crate) fn lost_files(
+    vault: &Arc<Vault>,
+    lost: &[(PackId, SegmentSet)],
+    progress: &Arc<Progress>,
+) -> Result<Vec<LostFile>, Error> {
+    let list = SnapshotList::load(vault)?;
+    let mut findings = Findings::default();
+    let Some(finding) = findings.add(Finding::new(Severity::Damage, name::PACKS, "it is lost", "")) else {
+        return Ok(Vec::new());
+    };
+    let loss = |(pack, segments): &(PackId, SegmentSet)| Loss {
+        pack: *pack,
+        object: ObjectHash::default(),
+        segments: Some(segments.clone()),
+        finding,
+        snapshot: None,
+    };
+    let mut ledger = Ledger { findings, losses: lost.iter().map(loss).collect() };
+    let graph = trees::walk(vault, &list, &mut ledger, progress)?;
+    affected::all(vault, &list, &graph, &ledger, progress)
 }
 
 fn which_packs(vault: &Arc<Vault>, read_data: ReadData) -> Result<ReadPacks, Error> {

@@ -122,7 +122,7 @@ fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<Opti
     bytes.extend_from_slice(&signature);
     let id = ObjectHash::of(&bytes);
     let tenure = session.tenure.as_ref().ok_or(Error::Interrupted)?;
-    match tenure.commit(id, &envelope.needs, bytes.into())? {
+    match tenure.commit(id, &envelope.needs, &bytes.into())? {
         Outcome::Committed => Ok(Some(id)),
         Outcome::Lost { written, .. } => {
             if written {

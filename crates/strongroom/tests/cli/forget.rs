@@ -28,10 +28,13 @@ fn ids(world: &World, arguments: &[&str]) -> Vec<String> {
 fn rules_put_into_the_trash_and_undelete_brings_back() {
     let world = with_snapshots(4);
     let all = ids(&world, &[]);
+    let leases = || fs::read_dir(world.path("vault/leases")).unwrap().count();
+    let before = leases();
     let dry = world.ok(&["forget", "--keep-last", "2", "--dry-run"]);
     assert!(dry.contains("forget  no rule keeps it") && dry.contains("Would put 2 snapshots"), "{dry}");
     assert_eq!(ids(&world, &[]), all, "a dry run changes nothing");
-    assert!(!world.path("vault/trash").exists() && !world.path("vault/leases").exists());
+    assert!(!world.path("vault/trash").exists());
+    assert_eq!(leases(), before, "a dry run takes no lease");
 
     let said = world.ok(&["forget", "--keep-last", "2"]);
     assert!(said.contains("Put 2 snapshots into the trash") && said.contains("undelete"), "{said}");

@@ -2,7 +2,7 @@
 
 use crate::world::{Outcome, World};
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 21] = [
     "init",
     "backup",
     "snapshots",
@@ -18,6 +18,8 @@ const VERBS: [&str; 19] = [
     "unpin",
     "settings",
     "check",
+    "copy",
+    "repair",
     "stats",
     "key",
     "completions",

@@ -34,7 +34,7 @@ fn every_verb_speaks_the_documented_lines() {
     let place = world.latest("");
     let (events, _) = world.json(&["snapshots"]);
     let first = events[0]["id"].as_str().unwrap();
-    let verbs: [&[&str]; 24] = [
+    let verbs: [&[&str]; 26] = [
         &["backup", "files"],
         &["snapshots", "--problems"],
         &["ls", "--recursive", "latest"],
@@ -52,6 +52,8 @@ fn every_verb_speaks_the_documented_lines() {
         &["undelete", first],
         &["settings", "--delete-delay", "30d"],
         &["check", "--read-data"],
+        &["copy", "--to", "far"],
+        &["repair", "--from", "far"],
         &["stats"],
         &["key", "list"],
         &["key", "add", "--key-file", "machine"],

@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, what it leaves behind, and how it exits.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod copies;
 mod endings;
 mod forget;
 mod help;

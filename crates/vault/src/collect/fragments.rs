@@ -49,7 +49,10 @@ pub(super) async fn rewrite(
     going: &HashSet<ObjectHash>,
     new: Vec<PackRecord>,
 ) -> Result<usize, VaultError> {
-    let mut writing = Writing { store, vault, view, records: Vec::new(), size: 0, written: 0 };
+    // Those that are written anew are condemned next: what replaces one must not have its name.
+    let mut avoided = view.row.of(What::Fragment);
+    avoided.extend(worn);
+    let mut writing = Writing { store, vault, avoided, records: Vec::new(), size: 0, written: 0 };
     let mut done: HashSet<ObjectHash> = HashSet::new();
     for record in new {
         done.insert(record.hash);
@@ -95,7 +98,7 @@ pub(super) async fn rewrite(
 struct Writing<'a> {
     store: &'a Arc<dyn Store>,
     vault: VaultId,
-    view: &'a View,
+    avoided: HashSet<ObjectHash>,
     records: Vec<PackRecord>,
     size: usize,
     written: usize,
@@ -114,8 +117,7 @@ impl Writing<'_> {
         }
         let records = std::mem::take(&mut self.records);
         self.size = 0;
-        let condemned = self.view.row.of(What::Fragment);
-        fragment::write(self.store.as_ref(), self.vault, records, &condemned).await?;
+        fragment::write(self.store.as_ref(), self.vault, records, &self.avoided).await?;
         self.written += 1;
         Ok(())
     }

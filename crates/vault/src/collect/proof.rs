@@ -11,8 +11,10 @@ use store::{Kind, Store};
 use super::plan::Plan;
 use super::view::{Authority, View};
 use super::{Collector, Report};
+use crate::check::Unwatched;
 use crate::condemned::{Condemned, What};
 use crate::error::VaultError;
+use crate::moving::prove;
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{Trailer, read_trailer};
 
@@ -55,6 +57,11 @@ impl Collector<'_> {
                     continue;
                 }
                 if !is_copy(self.store, &old, keeper, pack, view, depth).await? {
+                    // What a repair replaced is damaged itself: what its table says counts for nothing.
+                    let proved = prove(self.store, object.hash, seen.size, self.vault, &Unwatched).await?;
+                    if proved.is_err() {
+                        continue;
+                    }
                     if view.authority(pack, keeper) < Authority::Custodian {
                         self.false_copies.insert((pack, keeper));
                     }

@@ -47,7 +47,7 @@ pub enum Authority {
 }
 
 /// A segment's pack in an object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OriginSeen {
     /// The pack that addresses name.
     pub pack: PackId,
@@ -255,6 +255,15 @@ impl View {
                         is_doubtful: false,
                     });
                 }
+                // A repair replaced it: it goes with what else is condemned.
+                Err(damage) if !damage.is_newer() && self.row.of(What::Fragment).contains(&hash) => {
+                    self.fragments.push(FragmentSeen {
+                        hash,
+                        size: object.size,
+                        packs: Vec::new(),
+                        is_doubtful: false,
+                    });
+                }
                 Err(damage) => self.not_understood.push((object.name, damage.to_string())),
             }
         }
@@ -269,6 +278,7 @@ impl View {
         mut known: HashMap<ObjectHash, (PackObject, bool)>,
     ) -> Result<(), VaultError> {
         let (mut unknown, mut doubtful) = (Vec::new(), HashSet::new());
+        let condemned = self.row.of(What::Pack);
         for object in store.list(name::PACKS).await? {
             let hash =
                 ObjectHash::from_object_name(&object.name).filter(|hash| hash.pack_name() == object.name);
@@ -302,12 +312,32 @@ impl View {
                     let pack = self.seen(&trailer, ObjectHash::of(&encoded), size, object.modified);
                     self.objects.insert(hash, pack);
                 }
+                Ok(Err(damage)) if !damage.is_newer() && condemned.contains(&hash) => {
+                    let pack = self.named_only(hash, &object);
+                    self.objects.insert(hash, pack);
+                }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// A condemned pack that does not tell what is in it: it goes only when each pack that it should hold has a keeper.
+    fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
+        let named = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
+        let moved = self.moved.all_moved().filter(|(_, to, _)| *to == hash).map(|(pack, ..)| pack);
+        let packs: HashSet<PackId> = named.chain(moved).collect();
+        let origin = |pack| OriginSeen { pack, moved: true, ..OriginSeen::default() };
+        PackObject {
+            size: object.size,
+            modified: object.modified,
+            kind: PackKind::Data,
+            origins: packs.into_iter().map(origin).collect(),
+            indexed: false,
+            trailer: ObjectHash::default(),
+        }
     }
 
     fn seen(&self, trailer: &Trailer, encoded: ObjectHash, size: u64, modified: SystemTime) -> PackObject {

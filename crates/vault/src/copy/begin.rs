@@ -27,7 +27,7 @@ const AT_ONCE: usize = 8;
 const HELD: usize = 48 << 20;
 
 /// The source's descriptor, decoded and as stored.
-pub(super) async fn source(store: &Arc<dyn Store>) -> Result<(Descriptor, Bytes), CopyError> {
+pub(crate) async fn source(store: &Arc<dyn Store>) -> Result<(Descriptor, Bytes), CopyError> {
     match descriptor(store).await? {
         Some(found) => Ok(found),
         None if store.list(name::SNAPSHOTS).await?.is_empty() => {

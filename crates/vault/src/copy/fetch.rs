@@ -177,7 +177,7 @@ async fn transfer(
 }
 
 /// What an index says of the pack, if its bytes are those of its name.
-fn examine(bytes: &Bytes, object: ObjectHash, vault: VaultId) -> Result<PackRecord, Damage> {
+pub(crate) fn examine(bytes: &Bytes, object: ObjectHash, vault: VaultId) -> Result<PackRecord, Damage> {
     if ObjectHash::of(bytes) != object {
         return Err(Damage::HashMismatch);
     }

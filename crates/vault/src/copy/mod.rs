@@ -7,10 +7,10 @@
 //! At the source a copy reads beside everybody else, at the target it is a writer like a backup; `docs/gc.md` says why
 //! that is safe.
 
-mod begin;
+pub(crate) mod begin;
 mod bring;
-mod fetch;
-mod shelf;
+pub(crate) mod fetch;
+pub(crate) mod shelf;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -338,7 +338,7 @@ impl Copying<'_> {
 }
 
 /// The packs of a listing with their sizes in bytes.
-fn sizes(objects: &[ObjectInfo]) -> HashMap<ObjectHash, u64> {
+pub(crate) fn sizes(objects: &[ObjectInfo]) -> HashMap<ObjectHash, u64> {
     let packs = objects.iter().filter_map(|object| {
         let hash = ObjectHash::from_object_name(&object.name)?;
         (hash.pack_name() == object.name).then_some((hash, object.size))
@@ -347,7 +347,7 @@ fn sizes(objects: &[ObjectInfo]) -> HashMap<ObjectHash, u64> {
 }
 
 /// The objects of a listing that are named by a hash, directly in `folder`.
-fn hashes(objects: &[ObjectInfo], folder: &str) -> HashSet<ObjectHash> {
+pub(crate) fn hashes(objects: &[ObjectInfo], folder: &str) -> HashSet<ObjectHash> {
     let named = objects.iter().filter_map(|object| object.name.strip_prefix(folder));
     named.filter_map(ObjectHash::from_hex).collect()
 }

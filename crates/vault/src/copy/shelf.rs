@@ -1,4 +1,4 @@
-//! What the target of a copy has.
+//! What a vault has: the target of a copy, or a vault that is repaired, or its replica.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use store::{Kind, Store};
 use super::{hashes, sizes};
 use crate::check::Held;
 use crate::condemned::{Row, What};
-use crate::error::VaultError;
+use crate::error::{Damage, VaultError};
 use crate::fragment::{self, FRAGMENT_MAX};
+use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
@@ -20,9 +21,9 @@ use crate::trash::Trash;
 /// How many fragments are asked for at once.
 const AT_ONCE: usize = 4;
 
-/// What the target has, and what it has forgotten.
+/// What a vault has, and what it has forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     /// Where packs are.
     pub holders: Holders,
     /// The packs, with their sizes in bytes.
@@ -35,13 +36,17 @@ pub(super) struct Shelf {
     condemned_snapshots: HashSet<SnapshotId>,
     /// Fragments whose names are not to be written again.
     pub condemned_fragments: HashSet<ObjectHash>,
+    /// Which fragment names a pack object, and its size there; once somebody asked.
+    pub sources: HashMap<ObjectHash, (ObjectHash, u64)>,
+    /// Fragments that are damaged; once somebody asked.
+    pub bad_fragments: Vec<(ObjectHash, Damage)>,
     /// What the index says, once somebody asked: which objects hold a pack.
     index: Option<HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>>,
 }
 
 impl Shelf {
     /// Looks. The holders come from a writer, which has its lease before it reads them.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         store: &Arc<dyn Store>,
         vault: VaultId,
         holders: Holders,
@@ -55,22 +60,24 @@ impl Shelf {
             snapshots: hashes(&store.list(name::SNAPSHOTS).await?, name::SNAPSHOTS),
             packs: sizes(&store.list(name::PACKS).await?),
             indexed: HashSet::new(),
+            sources: HashMap::new(),
+            bad_fragments: Vec::new(),
             index: None,
         })
     }
 
     /// Whether somebody forgot the snapshot there: then it is not brought back.
-    pub(super) fn has_forgotten(&self, id: SnapshotId) -> bool {
+    pub(crate) fn has_forgotten(&self, id: SnapshotId) -> bool {
         self.trash.get(id).is_some() || self.condemned_snapshots.contains(&id)
     }
 
     /// The object that readers at the target find for these segments of a pack.
-    pub(super) fn find(&self, pack: PackId, named: ObjectHash, segments: &SegmentSet) -> Option<ObjectHash> {
+    pub(crate) fn find(&self, pack: PackId, named: ObjectHash, segments: &SegmentSet) -> Option<ObjectHash> {
         self.holders.find_among(pack, named, segments, |object| self.packs.contains_key(&object))
     }
 
     /// Another object at the target that holds them, by its index; and which segments of the pack it holds.
-    pub(super) async fn find_in_index(
+    pub(crate) async fn find_in_index(
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
@@ -88,7 +95,7 @@ impl Shelf {
     }
 
     /// Reads the index, once.
-    pub(super) async fn learn_index(
+    pub(crate) async fn learn_index(
         &mut self,
         store: &Arc<dyn Store>,
         vault: VaultId,
@@ -110,13 +117,22 @@ impl Shelf {
         while let Some((hash, outcome)) = fetches.next().await {
             let bytes = match outcome {
                 Ok(bytes) => bytes,
-                Err(error) if matches!(error.kind, Kind::NotFound | Kind::Truncated | Kind::TooLarge) => {
+                Err(error) if error.kind == Kind::NotFound => continue,
+                Err(error) => {
+                    self.bad_fragments.push((hash, damage_of(error)?));
                     continue;
                 }
-                Err(error) => return Err(error.into()),
             };
             // One that is damaged says nothing; what it named is named again.
-            for (pack, trailer) in fragment::decode(&bytes, hash, vault).unwrap_or_default() {
+            let packs = match fragment::decode(&bytes, hash, vault) {
+                Ok(packs) => packs,
+                Err(damage) => {
+                    self.bad_fragments.push((hash, damage));
+                    continue;
+                }
+            };
+            for (pack, trailer) in packs {
+                self.sources.entry(pack.hash).or_insert((hash, pack.size));
                 if !indexed.insert(pack.hash) {
                     continue;
                 }

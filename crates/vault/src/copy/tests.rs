@@ -296,7 +296,7 @@ async fn a_target_that_does_not_keep_what_it_is_given_is_found_by_reading_back()
     let inner = empty();
     let rule = Rule::new(When::Always, StoreFault::Error(Kind::Truncated))
         .on(Operation::GetRange)
-        .under(&a.1.pack_name());
+        .under(a.1.pack_name());
     let target: Arc<dyn Store> = Arc::new(Faulty::new(inner, 1, vec![rule]));
     let options = Options { verify: true, ..Options::default() };
     let report = run_with(&toy.store, &target, options).await.unwrap();

@@ -1,0 +1,169 @@
+//! `copy`: the vault at another place.
+
+use std::sync::Arc;
+
+use ::backup::{CopyReport, CopyRequest, SnapshotList, Vault, copy, find_by_id};
+use ::vault::SnapshotId;
+use clap::Args;
+use serde_json::json;
+use store::{MemoryStore, Store};
+
+use super::units::parse_size;
+use crate::access::{self, Limits, Place};
+use crate::exit::{self, Code};
+use crate::failure::Failure;
+use crate::global::Global;
+use crate::output::{self, Output};
+use crate::progress_bar::Shown;
+use crate::snapshot_argument::Narrow;
+
+/// What variables begin with that concern the target alone.
+const TARGET_VARIABLES: &str = "STRONGROOM_TO_";
+
+/// Copy the vault, or some snapshots, to another place
+///
+/// The copy is a vault of its own that the same passphrases open. Only what is missing there is copied, sealed as it is;
+/// an interrupted copy goes on with the next one. It needs no passphrase unless snapshots are chosen by `latest`,
+/// --host, --path or --tag. Nothing is ever deleted at the target, and what was forgotten there is not brought back:
+/// forget and clean up there what is not to be kept.
+#[derive(Args, Debug)]
+pub struct Copy {
+    /// Where to: a folder, or a URL such as swift://CONTAINER/PREFIX; made if it is not there
+    #[arg(long, value_name = "URL|PATH")]
+    to: String,
+    /// Only these snapshots: the beginnings of their ids, or `latest`
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<String>,
+    /// Read back everything that was copied, and compare
+    #[arg(long)]
+    verify: bool,
+    /// Store no more than this per second, such as 5M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_upload: Option<u64>,
+    /// Fetch no more than this per second, such as 5M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    limit_download: Option<u64>,
+    /// Compare and count; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    narrow: Narrow,
+}
+
+impl Copy {
+    pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let (place, target) = (Place::of(global)?, Place::other(&self.to, TARGET_VARIABLES)?);
+        if place.is(&target) {
+            let message = format!("{} is the vault itself", target.shown());
+            return Err(Failure::usage(message, "name another place with --to"));
+        }
+        let limits = Limits { upload: None, download: self.limit_download };
+        let (source, snapshots) = self.source(global, &place, limits)?;
+        let limits = Limits { upload: self.limit_upload, download: None };
+        let store = target.open_or_make(limits, !self.dry_run)?;
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let request = CopyRequest { snapshots, verify: self.verify, dry_run: self.dry_run };
+        let shown = Shown::start(output);
+        let report = copy(&source, &store, &request, shown.progress());
+        shown.end();
+        let report = report?;
+        let code = match &report {
+            report if report.ended_early => exit::INTERRUPTED,
+            report if !report.is_complete() => exit::DAMAGED,
+            _ => exit::DONE,
+        };
+        self.tell(output, &report, &target, code);
+        Ok(code)
+    }
+
+    /// The vault's store and the snapshots that are meant. The vault is opened only if they are chosen by what is
+    /// sealed.
+    fn source(
+        &self,
+        global: &Global,
+        place: &Place,
+        limits: Limits,
+    ) -> Result<(Arc<dyn Store>, Option<Vec<SnapshotId>>), Failure> {
+        let filter = self.narrow.filter();
+        let is_narrowed = !(filter.hosts.is_empty() && filter.paths.is_empty() && filter.tags.is_empty());
+        if !is_narrowed && !self.snapshots.iter().any(|text| text == "latest") {
+            let store = place.open_store(limits)?;
+            if self.snapshots.is_empty() {
+                return Ok((store, None));
+            }
+            let ids = find_by_id(&store, &self.snapshots)?;
+            return Ok((store, Some(ids)));
+        }
+        let vault: Arc<Vault> = access::open_limited(global, limits)?;
+        let list = SnapshotList::load(&vault)?;
+        let ids: Vec<SnapshotId> = if self.snapshots.is_empty() {
+            list.matching(&filter).iter().map(|snapshot| snapshot.id).collect()
+        } else {
+            let found = self.snapshots.iter().map(|text| list.find(text, &filter));
+            found.map(|found| found.map(|snapshot| snapshot.id)).collect::<Result<_, _>>()?
+        };
+        Ok((vault.store().clone(), Some(ids)))
+    }
+
+    fn tell(&self, output: &Output, report: &CopyReport, target: &Place, code: Code) {
+        for id in &report.forgotten_at_target {
+            output.event(
+                &json!({ "type": "passed_over", "snapshot": id.to_string(), "forgotten_at": "target" }),
+            );
+            output.say(&format!(
+                "Snapshot {} was forgotten at the target and is not brought back.",
+                id.short()
+            ));
+        }
+        for id in &report.forgotten_at_source {
+            output.event(
+                &json!({ "type": "passed_over", "snapshot": id.to_string(), "forgotten_at": "source" }),
+            );
+        }
+        for fault in &report.faults {
+            let message = fault.damage.to_string();
+            output.event(&json!({
+                "type": "fault", "object": fault.object, "location": fault.location, "message": message,
+            }));
+            let text = format!("damage: {} at {}: {message}", fault.object, fault.location);
+            output.line(&output::path(text.as_bytes()));
+        }
+        for left in &report.left_behind {
+            output.event(&json!({
+                "type": "left_behind", "snapshot": left.snapshot.to_string(), "objects": left.objects,
+            }));
+            let objects = left.objects.join(", ");
+            output.line(&format!("Snapshot {} was not copied: it needs {objects}", left.snapshot.short()));
+        }
+        let copied = report.copied.len() as u64;
+        let (verb, made) = match (self.dry_run, report.is_new) {
+            (true, _) => ("Would copy", ""),
+            (false, true) => ("Copied", ", a new vault"),
+            (false, false) => ("Copied", ""),
+        };
+        output.say(&format!(
+            "{verb} {}, {} and {} to {}{made}; {} there already.",
+            output::count(copied, "snapshot"),
+            output::count(report.packs_copied, "pack"),
+            output::size(report.bytes_copied),
+            target.shown(),
+            output::count(report.present, "snapshot"),
+        ));
+        if report.ended_early {
+            output::note("interrupted: run the same command again, what arrived is kept");
+        } else if code == exit::DAMAGED {
+            output::note(
+                "hint: see `strongroom check`, then `strongroom repair --from` the vault that is whole",
+            );
+        }
+        let figures = json!({
+            "location": target.shown(), "dry_run": self.dry_run, "new": report.is_new, "copied": copied,
+            "present": report.present, "left_behind": report.left_behind.len(), "faults": report.faults.len(),
+            "packs_copied": report.packs_copied, "packs_present": report.packs_present,
+            "segments_moved": report.segments_moved, "bytes_copied": report.bytes_copied,
+            "forgotten_at_source": report.forgotten_at_source.len(),
+            "forgotten_at_target": report.forgotten_at_target.len(),
+        });
+        output.summary("copy", code, figures);
+    }
+}
