@@ -52,6 +52,29 @@ pub async fn run(store: Arc<dyn Store>) -> Verdict {
     expect("the listing after all was deleted", store.list("").await, kept)
 }
 
+/// Checks a store that can be added to and nothing else, as far as the contract goes there: what would change an object
+/// is [`Kind::PermissionDenied`]. `keeper` is the same place with every right, to clean up.
+pub async fn append_only(store: Arc<dyn Store>, keeper: &dyn Store) -> Verdict {
+    clean(keeper).await?;
+    fill(&*store).await?;
+    // What is there stays, and to say it again is fine.
+    for (name, _) in FIXTURE {
+        expect("put again", store.put(name, vec![Bytes::from_static(b"something else")]).await, ())?;
+    }
+    reads_again(&*store).await?;
+    reads(&*store).await?;
+    names(&*store).await?;
+    for (name, _) in FIXTURE {
+        let bytes = vec![Bytes::from_static(b"something else")];
+        refuse("replace", store.replace(name, bytes).await, Kind::PermissionDenied)?;
+        refuse("delete", store.delete(name).await, Kind::PermissionDenied)?;
+    }
+    reads_again(&*store).await?;
+    large(&*store).await?;
+    race(&store, &["conformance/race/put"], false).await?;
+    clean(keeper).await
+}
+
 /// Writes the objects that [`reads`] expects.
 pub async fn fill(store: &dyn Store) -> Verdict {
     for (name, parts) in FIXTURE {
@@ -237,6 +260,11 @@ async fn large(store: &dyn Store) -> Verdict {
 
 /// Many writers and readers of one name: nobody sees a part of an object, or an error.
 async fn racing(store: &Arc<dyn Store>) -> Verdict {
+    race(store, &["conformance/race/put", "conformance/race/replace"], true).await
+}
+
+/// Writers and readers of `names`, all in one folder: the first is put and, if it `replaces`, the last replaced.
+async fn race(store: &Arc<dyn Store>, names: &'static [&'static str], replaces: bool) -> Verdict {
     const LENGTH: u64 = 300_000;
     let bytes = |fill: u8| vec![Bytes::from(vec![fill; LENGTH as usize / 3]); 3];
     let mut tasks = JoinSet::new();
@@ -245,14 +273,19 @@ async fn racing(store: &Arc<dyn Store>) -> Verdict {
         let parts = bytes(fill);
         tasks.spawn(async move {
             expect("a put that races", store.put("conformance/race/put", parts.clone()).await, ())?;
-            expect("a replace that races", store.replace("conformance/race/replace", parts).await, ())?;
-            for name in ["conformance/race/put", "conformance/race/replace"] {
+            if replaces {
+                expect("a replace that races", store.replace("conformance/race/replace", parts).await, ())?;
+            }
+            for name in names {
                 let seen = store.get(name, LENGTH).await.map_err(|error| failed("get in a race", error))?;
                 ensure("an object is seen whole", seen.len() as u64 == LENGTH && is_uniform(&seen))?;
             }
             let listed = store.list("conformance/race/").await.map_err(|error| failed("list", error))?;
             let whole = listed.iter().all(|object| object.size == LENGTH);
-            ensure(&format!("only whole objects are listed: {listed:?}"), whole && listed.len() == 2)
+            ensure(
+                &format!("only whole objects are listed: {listed:?}"),
+                whole && listed.len() == names.len(),
+            )
         });
     }
     while let Some(outcome) = tasks.join_next().await {

@@ -35,6 +35,9 @@
 //! **Limits.** A read never allocates more than the object holds and the caller allows. A store does not vanish
 //! silently: when the thing behind it is gone every call says [`Kind::Gone`], and no call makes it anew.
 //!
+//! **Who may do what** is the store's business. One that works by [`grant`]s can be added to and read, and refuses
+//! [`Kind::PermissionDenied`] what would change or remove an object; listings are what its granter says.
+//!
 //! What each error kind means is said at [`Kind`]; what to do about it, by [`StoreError::hint`].
 
 mod ahead;
@@ -42,12 +45,13 @@ mod cached;
 mod error;
 mod faulty;
 mod folder;
+pub mod grant;
 mod limited;
 mod location;
 mod memory;
-#[cfg(feature = "locations")]
+#[cfg(feature = "grants")]
 mod network;
-#[cfg(feature = "locations")]
+#[cfg(feature = "grants")]
 mod networked;
 #[cfg(feature = "locations")]
 mod opendal_store;
@@ -60,6 +64,8 @@ mod retrying;
 mod sftp;
 #[cfg(feature = "locations")]
 mod swift;
+#[cfg(feature = "grants")]
+mod web;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -22,6 +22,7 @@
 //!
 //! Nothing is tried twice here; see [`Retrying`](crate::Retrying).
 
+mod grant;
 mod list;
 mod place;
 mod read;

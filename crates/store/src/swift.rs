@@ -14,18 +14,11 @@
 mod address;
 mod clouds;
 mod credentials;
-mod failure;
 mod grant;
-mod http;
 mod keystone;
 mod list;
 mod login;
-mod read;
-mod response;
-mod secret;
 mod session;
-mod time;
-mod upload;
 mod write;
 
 use std::fmt;
@@ -38,12 +31,11 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
+use crate::web::object::{self, Object};
+use crate::web::{Failure, IDLE_TIMEOUT, Request, Response};
 use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name};
 use address::Address;
 pub use credentials::SwiftCredentials;
-use failure::Failure;
-use http::{IDLE_TIMEOUT, Request};
-use response::Response;
 use session::Session;
 
 /// Objects below a prefix in one container.
@@ -175,6 +167,11 @@ impl SwiftStore {
         }
     }
 
+    /// One object, to read from.
+    fn at<'a>(&'a self, name: &'a str) -> Named<'a> {
+        Named { store: self, name }
+    }
+
     /// What a missing object means: that, or a missing container.
     async fn absent(&self) -> Failure {
         match self.container(Method::HEAD).await {
@@ -201,6 +198,22 @@ impl SwiftStore {
     ) -> Result<T, StoreError> {
         self.check(operation, object)?;
         work.await.map_err(|failure| failure.into_error(operation.verb(), object, self.location()))
+    }
+}
+
+/// An object by its name.
+struct Named<'a> {
+    store: &'a SwiftStore,
+    name: &'a str,
+}
+
+impl Object for Named<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn ask(&self, method: Method, headers: HeaderMap) -> Result<Response, Failure> {
+        self.store.object(method, self.name, headers).await
     }
 }
 
@@ -236,19 +249,19 @@ impl Store for SwiftStore {
     }
 
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
-        self.run(Operation::Get, name, self.read_whole(name, size_max)).await
+        self.run(Operation::Get, name, object::read_whole(&self.at(name), size_max)).await
     }
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.run(Operation::GetRange, name, self.read_range(name, range)).await
+        self.run(Operation::GetRange, name, object::read_range(&self.at(name), range)).await
     }
 
     async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
-        self.run(Operation::GetTail, name, self.read_tail(name, length_max)).await
+        self.run(Operation::GetTail, name, object::read_tail(&self.at(name), length_max)).await
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
-        self.run(Operation::Stat, name, self.look_up(name)).await
+        self.run(Operation::Stat, name, object::look_up(&self.at(name))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {

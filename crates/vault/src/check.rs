@@ -30,6 +30,7 @@ pub use finding::{AFFECTS_MAX, FINDINGS_MAX, Finding, Findings, Severity};
 pub use holdings::{Held, Holdings};
 pub use pack_reading::{PackReading, Piece};
 pub use packs::{ReadPacks, choose, table_differs};
+pub(crate) use packs::{Verdict, read_pack, read_table};
 
 use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use crate::error::{Damage, VaultError};
@@ -437,4 +438,4 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
-use super::refusal::Refusal;
+use crate::web::refusal::Refusal;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(15);

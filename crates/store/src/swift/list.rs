@@ -4,9 +4,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use std::sync::Arc;
 
-use super::failure::Failure;
-use super::http::Request;
-use super::{SwiftStore, gone, time};
+use super::{SwiftStore, gone};
+use crate::web::Failure;
+use crate::web::Request;
+use crate::web::time;
 use crate::{Kind, ObjectInfo, name};
 
 /// The largest page that is read, in bytes: ten thousand names of the greatest length, escaped.
