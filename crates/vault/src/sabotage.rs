@@ -6,8 +6,6 @@
 pub enum Rule {
     /// Deleting waits for the leases of those who may not know.
     LeasesAreWaitedFor,
-    /// Deleting waits until everybody can see the condemnation.
-    CondemnationsSettle,
     /// What is needed after all is taken back.
     NeedsAreReadAgain,
     /// A writer reads what is condemned.
@@ -26,8 +24,6 @@ pub enum Rule {
     KeepersAreTrusted,
     /// Relocations of disputed packs stay.
     DisputedMovesStay,
-    /// Fragments that contradict each other are not believed.
-    FragmentsAreDoubted,
     /// The trash keeps snapshots for a time.
     TrashKeeps,
     /// A writer uses a pack that was moved only if a relocation that it read says so.

@@ -12,7 +12,7 @@ use super::support::{create, noise, open, plant, run};
 use super::world::{Place, World, ask};
 
 /// Long enough for the backups here, also on a busy machine.
-const VALID: Duration = Duration::from_secs(90);
+const VALID: Duration = Duration::from_secs(60);
 
 /// A backup of a machine that has grants only.
 fn back_up(world: &World) -> (std::sync::Arc<Vault>, SnapshotId) {

@@ -275,6 +275,7 @@ impl Collector<'_> {
         watch.stage("writing down what is not needed");
         // New places first: packs, then what leads to them, then the sentence.
         let worn = fragments::worn(view, &going);
+        self.still_there().await?;
         fragments::rewrite(self.store, self.vault, view, &worn, &going, compacted.packs).await?;
         let relocated = self.relocate(view, plan, &going, compacted.moved).await?;
         let mut objects: Vec<Condemned> = Vec::new();
@@ -348,6 +349,8 @@ impl Collector<'_> {
             return Ok(Vec::new());
         }
         if !wanted.is_empty() && keeps(Rule::MovesAreToldOf) {
+            // By an old view it would lead to what is gone.
+            self.still_there().await?;
             let bytes = relocation::encode(self.vault, (self.random)(), &wanted);
             records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
         }

@@ -37,7 +37,7 @@ impl Collector<'_> {
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
             if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
-                self.store.delete(&condemnation.name).await?;
+                self.drop_record(&condemnation.name).await?;
                 report.taken_back += back.len() as u64;
                 continue;
             }
@@ -47,10 +47,10 @@ impl Collector<'_> {
                 let missing =
                     |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
                 if rest.iter().any(|object| missing(&object)) {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                    self.write_record(&rest).await?;
                 }
                 if self.options.settle.is_zero() {
-                    self.store.delete(&condemnation.name).await?;
+                    self.drop_record(&condemnation.name).await?;
                     report.taken_back += back.len() as u64;
                 }
                 continue;
@@ -59,7 +59,7 @@ impl Collector<'_> {
                 rest.iter().filter(|object| view.has(object.what, object.hash)).copied().collect();
             if present.is_empty() {
                 if self.may_be_forgotten(view, condemnation) {
-                    self.store.delete(&condemnation.name).await?;
+                    self.drop_record(&condemnation.name).await?;
                 }
                 continue;
             }
@@ -78,9 +78,9 @@ impl Collector<'_> {
                 // What was to replace them is not what it says: they are the truth.
                 rest.retain(|object| !refuted.contains(object));
                 if !rest.is_empty() {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                    self.write_record(&rest).await?;
                 }
-                self.store.delete(&condemnation.name).await?;
+                self.drop_record(&condemnation.name).await?;
                 report.taken_back += refuted.len() as u64;
                 continue;
             }
@@ -96,15 +96,27 @@ impl Collector<'_> {
         if !swept.is_empty() {
             swept.sort();
             swept.dedup();
-            condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
+            self.write_record(&swept).await?;
             // Where the new one may be hidden yet, the old ones go in a later cleanup.
             if self.options.settle.is_zero() {
                 for name in done {
-                    self.store.delete(&name).await?;
+                    self.drop_record(&name).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Writes what stays condemned. Whoever slept has an old view, by which it might take back what another, who is right,
+    /// is about to delete.
+    async fn write_record(&mut self, objects: &[Condemned]) -> Result<(), VaultError> {
+        self.still_there().await?;
+        condemned::write(self.store.as_ref(), self.vault, (self.random)(), objects).await.map(drop)
+    }
+
+    async fn drop_record(&mut self, name: &str) -> Result<(), VaultError> {
+        self.still_there().await?;
+        Ok(self.store.delete(name).await?)
     }
 
     async fn delete(
@@ -143,7 +155,7 @@ impl Collector<'_> {
         // Twice, since the store's times are only so good.
         let seen_by_all = condemnation.since + settle + settle;
         let since = condemnation.since;
-        if view.now < seen_by_all + settle && keeps(Rule::CondemnationsSettle) {
+        if view.now < seen_by_all + settle {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
         let in_the_way = |lease: &&Seen| {

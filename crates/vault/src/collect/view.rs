@@ -247,7 +247,7 @@ impl View {
                         });
                         first.indexed |= !condemned.contains(&hash);
                         // One of them is wrong: the pack itself is asked.
-                        *doubtful |= keeps(Rule::FragmentsAreDoubted) && first.trailer != encoded;
+                        *doubtful |= first.trailer != encoded;
                     }
                     self.fragments.push(FragmentSeen {
                         hash,
