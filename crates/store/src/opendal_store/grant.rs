@@ -2,7 +2,7 @@
 //!
 //! Such a URL covers the method, the object, the time, and each header that was there when it was signed. So a grant to
 //! put demands `If-None-Match: *`: without it, or with another value, the signature does not hold. Further headers are
-//! up to the server: Amazon's refuses those that change what is done; Ceph's gateway (18.2) takes `x-amz-copy-source`.
+//! up to the server: Amazon's refuses those that change what is done; Ceph's gateway (16.2) takes `x-amz-copy-source`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

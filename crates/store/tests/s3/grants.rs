@@ -141,6 +141,18 @@ async fn a_grant_to_put_is_one_to_copy_in_ceph() {
     assert_eq!(store.get("pack", 99).await.unwrap(), "honest");
 }
 
+/// No header makes an object end by itself: there is nothing to settle.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_does_not_end_by_itself() {
+    let store = mint("ending");
+    let put = store.grant(Permission::Put, "pack", MINUTE).await.unwrap();
+    let expires = "Expires: Sun, 06 Nov 1994 08:49:37 GMT";
+    let headers = ["-H", "X-Delete-After: 2", "-H", "X-Delete-At: 784111777", "-H", expires];
+    assert_eq!(ask(&put, "PUT", true, &headers), "200");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(store.get("pack", 10).await.unwrap(), "thief");
+}
+
 /// The condition is looked at when the last byte has come: an upload that is held open replaces nothing either.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_held_open_replaces_nothing() {
