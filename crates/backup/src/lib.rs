@@ -4,6 +4,7 @@
 //! driven by a runtime that belongs to the open [`Vault`]. Everything long-running reports to a [`Progress`] and can
 //! be cancelled through it.
 
+mod abilities;
 mod check;
 mod cleanup;
 mod copy;
@@ -29,6 +30,7 @@ mod tenure;
 mod tree_walk;
 mod vault_access;
 
+pub use abilities::record_abilities;
 pub use check::{CheckReport, Finding, ReadData, Severity, check};
 pub use cleanup::{CleanupRequest, clean_up};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
@@ -55,6 +57,7 @@ pub use snapshots::{Filter, InTrash, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};
 pub use tenure::ReadingTenure;
 pub use tree_walk::{TreeStep, TreeWalk, clean_path};
+pub use vault::abilities::Abilities;
 pub use vault::collect::{Report as CleanupReport, Waiting};
 pub use vault::copy::Report as CopyReport;
 pub use vault::pins::{Pins, Until};

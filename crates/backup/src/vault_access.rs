@@ -228,7 +228,7 @@ async fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
 }
 
 /// The descriptor, or what is wrong with it.
-async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
+pub(crate) async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
     let bytes = match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {

@@ -72,6 +72,8 @@ pub mod conformance;
 pub mod name;
 #[cfg(feature = "locations")]
 pub mod probe;
+#[cfg(feature = "locations")]
+pub mod survey;
 
 use std::fmt::Debug;
 use std::ops::Range;

@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 #[cfg(feature = "locations")]
 use crate::grant::{Grant, Mint, Permission, Settle};
+#[cfg(feature = "locations")]
+use crate::survey::{Survey, Surveyed};
 use crate::{Kind, ObjectInfo, Operation, Store, StoreError, network};
 
 /// A store whose connections outlive the runtimes of those who call it.
@@ -140,5 +142,14 @@ impl<S: Mint + 'static> Mint for Networked<S> {
 impl<S: Mint + 'static> Settle for Networked<S> {
     async fn settle(&self, name: &str) -> Result<(), StoreError> {
         self.run("settle", name, |inner, name| async move { inner.settle(&name).await }).await
+    }
+}
+
+#[cfg(feature = "locations")]
+#[async_trait]
+impl<S: Store + Surveyed + 'static> Surveyed for Networked<S> {
+    async fn survey(&self, object: &str) -> Survey {
+        let call = |inner: Arc<S>, object: String| async move { Ok(inner.survey(&object).await) };
+        self.run("survey", object, call).await.unwrap_or_default()
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! **Create only.** Where the server can, `put` asks for it (`If-None-Match: *`), which costs no further request. A
 //! server that does not know it is asked first whether the name is there; two writers that both hear "no" write the
-//! same bytes, as names are hashes or random.
+//! same bytes, as names are hashes or random. So is one that is not Amazon's and keeps versions, as soon as that is seen:
+//! Ceph's gateway ignores the condition there. The first `put` of a process may so add a version of what is there.
 //!
 //! **Durable** is what the service promises to have stored when it answers; a WebDAV server may answer before its disk
 //! has the bytes, and there is no way to ask for more.
@@ -27,13 +28,14 @@ mod list;
 mod place;
 mod read;
 mod refusal;
+mod survey;
 mod wire;
 mod write;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -45,6 +47,7 @@ use tokio::time::timeout;
 
 use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name, network};
 pub(crate) use place::{azblob, gcs, s3, webdav};
+use survey::Questions;
 
 /// Up to this many bytes an object is sent in one request; the services allow five times as much.
 pub const SINGLE_REQUEST_MAX: u64 = 1 << 30;
@@ -68,18 +71,25 @@ struct Remote {
     has_folders: bool,
     /// Whether the server can be asked to write only what is not there.
     creates_only: AtomicBool,
+    /// For S3, who asks about the bucket.
+    questions: Option<Questions>,
 }
 
 impl OpendalStore {
     /// A store at the root of `operator`, whose service is one of those that the module names. `location` is shown in
     /// messages and holds no credentials. Nothing is sent yet.
     pub fn new(operator: Operator, location: impl Into<String>) -> Self {
+        Self::with_questions(operator, location.into(), None)
+    }
+
+    fn with_questions(operator: Operator, location: String, questions: Option<Questions>) -> Self {
         let capability = operator.info().capability();
         let remote = Remote {
             has_folders: operator.info().scheme() == opendal::services::WEBDAV_SCHEME,
             creates_only: AtomicBool::new(capability.write_with_if_not_exists),
             operator,
-            location: location.into(),
+            location,
+            questions,
         };
         Self { remote: Arc::new(remote) }
     }
@@ -132,6 +142,11 @@ impl OpendalStore {
 }
 
 impl Remote {
+    /// Whether the server takes care that nothing is written twice, as far as it was seen until now.
+    fn creates_only(&self) -> bool {
+        self.creates_only.load(Ordering::Relaxed)
+    }
+
     /// Looks whether the place for objects is there.
     async fn check(&self) -> opendal::Result<()> {
         if self.has_folders {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
+use store::survey::WithSurvey;
 use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
@@ -99,9 +100,9 @@ impl Place {
         self.location.to_string()
     }
 
-    /// Opens the store as it is: nothing is tried twice.
-    pub fn open_bare(&self) -> Result<Arc<dyn Store>, Failure> {
-        Ok(self.location.open().map_err(backup::Error::from)?)
+    /// Opens the store as it is, with who can be asked what it offers: nothing is tried twice.
+    pub fn open_surveyed(&self) -> Result<WithSurvey, Failure> {
+        Ok(self.location.open_surveyed().map_err(backup::Error::from)?)
     }
 
     /// Opens the store; no vault there when there is nothing.

@@ -6,6 +6,7 @@ use std::path::Path;
 use opendal::services::{Azblob, Gcs, S3, Webdav};
 use opendal::{Builder, OperationContext, Operator};
 
+use super::survey::{self, Questions};
 use super::{OpendalStore, refusal, wire};
 use crate::location::{Bucket, LookUp, WebFolder};
 use crate::{Kind, StoreError};
@@ -35,12 +36,14 @@ pub(crate) fn s3(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Result
     if !asks_machine {
         builder = builder.disable_ec2_metadata();
     }
-    match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
+    let provider = match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
         (Some(key), Some(secret)) => {
             builder = builder.disable_config_load().access_key_id(&key).secret_access_key(&secret);
-            if let Some(token) = set("AWS_SESSION_TOKEN") {
-                builder = builder.session_token(&token);
+            let token = set("AWS_SESSION_TOKEN");
+            if let Some(token) = &token {
+                builder = builder.session_token(token);
             }
+            survey::of_keys(&key, &secret, token.as_deref())
         }
         (Some(_), None) => return Err(missing(location, "AWS_SECRET_ACCESS_KEY is not set")),
         (None, Some(_)) => return Err(missing(location, "AWS_ACCESS_KEY_ID is not set")),
@@ -58,12 +61,14 @@ pub(crate) fn s3(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Result
                 let reason = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and there is no ~/.aws/credentials";
                 return Err(missing(location, reason));
             }
-            if let Some(profile) = set("AWS_PROFILE") {
-                builder = builder.profile(&profile);
+            let profile = set("AWS_PROFILE");
+            if let Some(profile) = &profile {
+                builder = builder.profile(profile);
             }
+            survey::of_files(profile.as_deref(), asks_machine)
         }
-    }
-    build(builder, location, true)
+    };
+    build(builder, location, Some(Questions::new(provider, &region, &bucket.prefix, endpoint.is_none())))
 }
 
 /// Azure Blob Storage.
@@ -96,7 +101,7 @@ pub(crate) fn azblob(
         }
     };
     builder = builder.container(&bucket.name).root(&bucket.prefix);
-    build(builder, location, false)
+    build(builder, location, None)
 }
 
 /// Google Cloud Storage.
@@ -119,7 +124,7 @@ pub(crate) fn gcs(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Resul
             None => return Err(missing(location, "GOOGLE_APPLICATION_CREDENTIALS is not set")),
         }
     };
-    build(builder, location, false)
+    build(builder, location, None)
 }
 
 /// A folder on a WebDAV server.
@@ -137,11 +142,15 @@ pub(crate) fn webdav(
         (Some(_), None) => return Err(missing(location, "WEBDAV_PASSWORD is not set")),
         (None, Some(_)) => return Err(missing(location, "WEBDAV_USERNAME is not set")),
     };
-    build(builder, location, false)
+    build(builder, location, None)
 }
 
-/// `adds_checksums`: see [`wire::transport`].
-fn build(builder: impl Builder, location: &str, adds_checksums: bool) -> Result<OpendalStore, StoreError> {
+/// Only S3 has `questions`, and wants checksums: see [`wire::transport`].
+fn build(
+    builder: impl Builder,
+    location: &str,
+    questions: Option<Questions>,
+) -> Result<OpendalStore, StoreError> {
     let other = |reason: String| StoreError::new(Kind::Other, "open", "", location).because(reason);
     let operator = Operator::new(builder).map_err(|error| {
         let kind = if error.kind() == opendal::ErrorKind::ConfigInvalid {
@@ -151,9 +160,9 @@ fn build(builder: impl Builder, location: &str, adds_checksums: bool) -> Result<
         };
         StoreError { kind, ..other(refusal::shown(&error)) }
     })?;
-    let transport = wire::transport(adds_checksums).map_err(|error| other(error.to_string()))?;
+    let transport = wire::transport(questions.is_some()).map_err(|error| other(error.to_string()))?;
     let context = OperationContext::new().with_http_transport(transport);
-    Ok(OpendalStore::new(operator.with_context(context), location))
+    Ok(OpendalStore::with_questions(operator.with_context(context), location.to_owned(), questions))
 }
 
 /// A setting without which nobody can log in.

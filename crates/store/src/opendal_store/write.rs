@@ -21,7 +21,7 @@ impl Remote {
     pub(super) async fn put(&self, object: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
         let operation = Operation::Put;
         let bytes = Buffer::from(parts);
-        if self.creates_only.load(Ordering::Relaxed) {
+        if self.creates_only() {
             match self.write(object, bytes.clone(), true).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConditionNotMatch => return Ok(()),
@@ -69,7 +69,11 @@ impl Remote {
         if size > SINGLE_REQUEST_MAX {
             write = write.chunk(PART_BYTES);
         }
-        within(limit, write.into_future()).await.map(drop)
+        let written = within(limit, write.into_future()).await?;
+        if create_only && self.ignores_conditions(&written) {
+            self.creates_only.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// For servers whose writes can be seen half done.

@@ -124,7 +124,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+/// What is between two texts, first after first.
+pub(crate) fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     Some(text.split_once(open)?.1.split_once(close)?.0)
 }
 

@@ -1,5 +1,6 @@
 //! The verbs, each in its own file.
 
+mod abilities;
 pub mod backup;
 pub mod check;
 pub mod cleanup;
