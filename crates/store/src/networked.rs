@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError, network};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, network};
 
 /// A store whose connections outlive the runtimes of those who call it.
 #[derive(Debug)]
@@ -77,5 +77,27 @@ impl<S: Store + 'static> Store for Networked<S> {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete, name, |inner, name| async move { inner.delete(&name).await }).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.0.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.0.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let class = class.clone();
+        self.run(Operation::Put, name, |inner, name| async move { inner.put_as(&name, parts, &class).await })
+            .await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.run(Operation::Stat, name, |inner, name| async move { inner.warmth(&name).await }).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.run(Operation::Warm, name, move |inner, name| async move { inner.warm(&name, how).await }).await
     }
 }

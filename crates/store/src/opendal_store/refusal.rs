@@ -71,6 +71,11 @@ impl Refusal {
         self.status == 501
     }
 
+    /// Whether the object has to be warmed first.
+    pub(super) fn is_cold(&self) -> bool {
+        self.kind() == Kind::Cold
+    }
+
     fn kind(&self) -> Kind {
         if self.is_bucket_missing() {
             return Kind::Gone;
@@ -88,6 +93,9 @@ impl Refusal {
             (_, "AccountProblem" | "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => {
                 Kind::PermissionDenied
             }
+            (_, "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated") => Kind::Cold,
+            // Asked for in a hurry, and there is no room for it: it would not help to wait.
+            (_, "GlacierExpeditedRetrievalNotAvailable" | "InvalidStorageClass") => Kind::Unsupported,
             (401 | 403 | 407, _) => Kind::PermissionDenied,
             (404, _) => Kind::NotFound,
             (501 | 505, _) => Kind::Other,
@@ -181,6 +189,10 @@ mod tests {
             (404, s3("NoSuchKey"), Kind::NotFound),
             (403, s3("AccessDenied"), Kind::PermissionDenied),
             (403, s3("QuotaExceeded"), Kind::NoSpace),
+            (403, s3("InvalidObjectState"), Kind::Cold),
+            (409, s3("BlobArchived"), Kind::Cold),
+            (503, s3("GlacierExpeditedRetrievalNotAvailable"), Kind::Unsupported),
+            (400, s3("InvalidStorageClass"), Kind::Unsupported),
             (400, s3("ExpiredToken"), Kind::PermissionDenied),
             (400, s3("RequestTimeout"), Kind::Unavailable),
             (400, s3("BadDigest"), Kind::Unavailable),

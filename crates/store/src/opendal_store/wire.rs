@@ -113,7 +113,7 @@ async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody
             | StatusCode::PRECONDITION_FAILED
             | StatusCode::RANGE_NOT_SATISFIABLE
     );
-    if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() {
+    if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() && !refusal.is_cold() {
         let pieces = stream::iter([Ok(Buffer::from(text))]);
         return Ok(Response::from_parts(parts, HttpBody::new(pieces, None)));
     }
