@@ -49,7 +49,7 @@ pub use repair::{LostFile, RepairRequest, files_lost, repair};
 pub use restore::{Overwrite, RestoreReport, RestoreRequest, restore};
 pub use retention::{GroupBy, Judged, judge};
 pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
-pub use settings::{DELETE_DELAY_MAX, VaultSettings};
+pub use settings::{DELETE_DELAY_MAX, FirstSettings, VaultSettings};
 pub use slots::{NewSlot, SlotInfo};
 pub use snapshots::{Filter, InTrash, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};

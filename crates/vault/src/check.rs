@@ -419,6 +419,8 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::UnknownLocation
         | Kind::Unavailable
         | Kind::Clock
+        | Kind::Cold
+        | Kind::Unsupported
         | Kind::Gone => false,
     };
     if !of_the_object || error.object.is_empty() {

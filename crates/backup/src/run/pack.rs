@@ -196,13 +196,17 @@ impl Packing<'_> {
         self.uploading += 1;
         self.uploading_bytes += finished.size;
         let store = self.session.vault.store().clone();
+        let class = match pack.kind {
+            PackKind::Data => self.session.vault.data_class()?,
+            PackKind::Tree => None,
+        };
         let done = self.uploaded_in.clone();
         // The next backup reads the trees of this one.
         let cached = self.session.vault.cached().filter(|_| pack.kind == PackKind::Tree).cloned();
         let parts = cached.as_ref().map(|_| finished.parts.clone());
         self.session.vault.spawn(async move {
             let name = finished.hash.pack_name();
-            let outcome = store.put(&name, finished.parts).await;
+            let outcome = store::put_in(store.as_ref(), &name, finished.parts, class.as_ref()).await;
             if let (Ok(()), Some(cached), Some(parts)) = (&outcome, cached, parts) {
                 remember(&cached, &name, &parts, finished.size).await;
             }
