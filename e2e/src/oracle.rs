@@ -139,3 +139,16 @@ pub fn assert_same(expected: &BTreeMap<PathBuf, Facts>, found: &BTreeMap<PathBuf
         differences[..shown].join("\n")
     );
 }
+
+/// The same as text that can be kept in a file: a line for each thing, in the order of paths.
+pub fn lines(top: &Path) -> Vec<String> {
+    let line = |(path, facts): (PathBuf, Facts)| {
+        let Facts { kind, mode, owner, modified, size, device, target, content, data, xattrs, link_of } =
+            facts;
+        format!(
+            "{path:?} {kind} {mode:o} {owner:?} {modified:?} {size} {device} {target:?} {content} {data:?} {xattrs:?} \
+             {link_of:?}"
+        )
+    };
+    look(top).into_iter().map(line).collect()
+}

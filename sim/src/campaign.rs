@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::quiet::AT_REST;
 use crate::scenario;
 
 /// What many scenarios did together.
@@ -18,7 +19,7 @@ pub struct Campaign {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Plays seeds from `first` on, until so many were played or the time is over.
+/// Plays seeds from `first` on, until so many were played, the time is over, or so many lost what was promised.
 pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> Campaign {
     let (begun, mut campaign) = (Instant::now(), Campaign::default());
     while campaign.scenarios < scenarios && begun.elapsed() < time && campaign.failures.len() < failures_max {
@@ -29,7 +30,7 @@ pub fn play(first: u64, scenarios: u64, time: Duration, failures_max: usize) -> 
             *campaign.counts.entry(what).or_default() += times;
         }
         if let Some(violation) = verdict.violation {
-            let list = match violation.starts_with("at rest: ") {
+            let list = match violation.starts_with(AT_REST) {
                 true => &mut campaign.untidy,
                 false => &mut campaign.failures,
             };

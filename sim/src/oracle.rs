@@ -71,7 +71,10 @@ impl Oracle {
         let current = objects.current(object);
         let is_public =
             [name::PACKS, name::INDEX, name::SNAPSHOTS].iter().any(|folder| object.starts_with(folder));
-        if let (true, Some(there)) = (is_public, current) {
+        let is_whole = |bytes: &Bytes| ObjectHash::from_object_name(object) == Some(ObjectHash::of(bytes));
+        if let (true, Some(there)) = (is_public, current)
+            && is_whole(&there.bytes)
+        {
             self.copies.insert(object.to_owned(), there.bytes.clone());
         }
         if object.starts_with(name::PACKS) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use vault::collect::Report;
 use vault::pack::{Trailer, verify_whole};
-use vault::{ObjectHash, PackId, SegmentSet, condemned, fragment, name, snapshot, trash};
+use vault::{ObjectHash, PackId, SegmentSet, condemned, fragment, name, relocation, snapshot, trash};
 
 use crate::actors::Actor;
 use crate::objects::{Millis, Objects};
@@ -15,6 +15,8 @@ use crate::scenario::advance;
 use crate::toy::{self, VAULT};
 use crate::world::{Faults, World, lock};
 
+/// How a finding begins that is about what is left when all is quiet.
+pub const AT_REST: &str = "at rest: ";
 /// Two do, unless what a disturbed cleanup left behind keeps the first from seeing what is worth moving.
 const CLEANUPS_MAX: u64 = 4;
 const DAY: Millis = 24 * 3600 * 1000;
@@ -24,7 +26,7 @@ pub fn settle(actor: &Actor) {
     let outcome = come_to_rest(actor);
     let mut world = lock(&actor.world);
     if let Err(problem) = outcome {
-        world.oracle.violation.get_or_insert(format!("at rest: {problem}"));
+        world.oracle.violation.get_or_insert(format!("{AT_REST}{problem}"));
     }
 }
 
@@ -111,6 +113,8 @@ struct Remains {
     needs: BTreeMap<PackId, SegmentSet>,
     /// Objects that living snapshots name.
     named: BTreeSet<(PackId, ObjectHash)>,
+    /// Where relocations lead to.
+    relocated: BTreeSet<(PackId, ObjectHash)>,
     packs: BTreeMap<ObjectHash, Trailer>,
     fragments: BTreeMap<ObjectHash, Vec<ObjectHash>>,
     expired: Vec<ObjectHash>,
@@ -139,6 +143,10 @@ impl Remains {
                     remains.needs.entry(need.pack).or_default().union(&need.segments);
                 }
             }
+        }
+        for (_, object) in objects.all(name::RELOCATIONS) {
+            let moved = relocation::decode(&object.bytes, VAULT).unwrap_or_default();
+            remains.relocated.extend(moved.iter().map(|moved| (moved.pack, moved.object)));
         }
         for (name, object) in objects.all(name::PACKS) {
             let Some(hash) = ObjectHash::from_object_name(name) else { continue };
@@ -184,7 +192,7 @@ impl Remains {
             }
             let is_needed = trailer.origins.iter().any(|origin| self.is_needed(*object, origin.pack));
             if !is_needed && !was_robbed {
-                return Err(format!("nothing needs pack {}", object.short()));
+                return Err(format!("nothing needs pack {}: {:?}", object.short(), self.explain(trailer)));
             }
         }
         let allowed = report.bytes_live as f64 * 0.05 + 1.0;
@@ -194,11 +202,29 @@ impl Remains {
         Ok(())
     }
 
-    /// Whether snapshots name several objects for a pack which are both there: these are not compacted.
+    /// For each pack in an object that is needed: in which objects it is, and which ones snapshots name.
+    fn explain(&self, trailer: &Trailer) -> Vec<(String, Vec<String>, Vec<String>)> {
+        let needed = trailer.origins.iter().filter(|origin| self.needs.contains_key(&origin.pack));
+        let of = |pack: PackId| {
+            let holds = |other: &&Trailer| other.origin(pack).is_some();
+            let here = self.packs.iter().filter(|(_, other)| holds(other));
+            let segments = |other: &Trailer| {
+                let origin = other.origins.iter().position(|origin| origin.pack == pack).unwrap_or_default();
+                let rows = other.rows.iter().filter(|row| row.origin as usize == origin);
+                rows.map(|row| row.number).collect::<Vec<_>>()
+            };
+            let here = here.map(|(hash, other)| format!("{} {:?}", hash.short(), segments(other))).collect();
+            let named = self.named.iter().filter(|(of, _)| *of == pack).map(|(_, object)| object.short());
+            let needs: Vec<_> = self.needs.get(&pack).into_iter().flat_map(SegmentSet::iter).collect();
+            (format!("{needs:?}"), here, named.collect())
+        };
+        needed.map(|origin| of(origin.pack)).collect()
+    }
+
+    /// Whether several objects hold something of a needed pack: then these may not be compacted.
     fn is_disputed(&self) -> bool {
-        let there = self.named.iter().filter(|(_, object)| self.packs.contains_key(object));
-        let packs: Vec<_> = there.map(|(pack, _)| pack).collect();
-        packs.windows(2).any(|pair| pair.first() == pair.last())
+        let holders = |pack| self.packs.values().filter(|trailer| trailer.origin(pack).is_some()).count();
+        self.needs.keys().any(|pack| holders(*pack) > 1)
     }
 
     /// Whether an object is the only one that holds all that is needed of a pack, or one of those that hold a part when
@@ -209,6 +235,11 @@ impl Remains {
         let full: Vec<_> =
             self.packs.iter().filter(|(_, trailer)| holds(trailer)).map(|(hash, _)| *hash).collect();
         let named = self.named.iter().filter(|(of, _)| *of == pack).count();
-        full.is_empty() || full == [object] || named > 1 && self.named.contains(&(pack, object))
+        // Without a relocation nobody knows which of them is the true one.
+        let is_told = full.iter().any(|object| self.relocated.contains(&(pack, *object)));
+        full.is_empty()
+            || full == [object]
+            || full.contains(&object) && !is_told
+            || named > 1 && self.named.contains(&(pack, object))
     }
 }

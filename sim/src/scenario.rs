@@ -48,6 +48,7 @@ struct Character {
     pauses: u64,
     kills: u64,
     fullness: u64,
+    rot: u64,
     thief: bool,
     machines: u64,
     /// How many act at once, at most.
@@ -69,6 +70,8 @@ struct Scenario {
     machines: Vec<Arc<Mutex<Machine>>>,
     running: Vec<Running>,
     count: usize,
+    /// A collector was started and is awake still.
+    is_collecting: bool,
     /// All of it in words.
     nature: String,
 }
@@ -103,7 +106,7 @@ fn one_of<T: Copy + Default>(random: &mut Random, of: &[T]) -> T {
 fn character(random: &mut Random) -> Character {
     let rules = Rules {
         lease: one_of(random, &[5 * MINUTE, 15 * MINUTE, HOUR]),
-        delay: one_of(random, &[0, HOUR, DAY, 7 * DAY]),
+        delay: one_of(random, &[0, 0, HOUR, DAY, 7 * DAY]),
         unfinished: one_of(random, &[0, HOUR, DAY, 2 * DAY]),
         tries: random.between(1, 4) as u32,
     };
@@ -115,6 +118,7 @@ fn character(random: &mut Random) -> Character {
         pauses: one_of(random, &[0, 4, 15]),
         kills: one_of(random, &[0, 1, 4]),
         fullness: one_of(random, &[0, 0, 1]),
+        rot: one_of(random, &[0, 0, 2]),
         thief: random.permille(250),
         machines: random.between(1, 3),
         crowd: random.between(1, 5),
@@ -138,7 +142,7 @@ impl Scenario {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let character = character(&mut random);
-        let settle = one_of(&mut random, &[0, 0, 10 * MINUTE, HOUR]);
+        let settle = one_of(&mut random, &[0, 0, MINUTE, 5 * MINUTE, 10 * MINUTE, HOUR]);
         let skew = if random.permille(500) {
             random.below((settle / SKEW_PART).min(character.rules.lease / 3))
         } else {
@@ -161,7 +165,7 @@ impl Scenario {
         let nature = format!("settle {settle}, skew {skew}, {faults:?}, {character:?}");
         world.note(|| format!("seed {seed}: {nature}"));
         let world = Arc::new(Mutex::new(world));
-        Self { world, character, machines, running: Vec::new(), count: 0, nature }
+        Self { world, character, machines, running: Vec::new(), count: 0, is_collecting: false, nature }
     }
 
     fn actor(&mut self) -> Actor {
@@ -194,6 +198,7 @@ impl Scenario {
         self.disturb();
         let now = lock(&self.world).now;
         let awake = self.running.iter().filter(|running| running.paused_until <= now).count() as u64;
+        self.is_collecting &= awake > 0 && !self.chance(5);
         let few = awake < self.character.crowd && self.running.len() < 12;
         if awake == 0 && self.chance(500) || few && self.chance(20) {
             self.start();
@@ -217,12 +222,23 @@ impl Scenario {
         if self.chance(self.character.kills) && some < self.running.len() {
             self.kill(some);
         } else if self.chance(self.character.pauses) {
-            let until = self.later();
+            // Half of them sleep for less than a lease: others go on meanwhile, and must wait for them.
+            let short = lock(&self.world).random.below(self.character.rules.lease);
+            let until = if self.chance(500) { lock(&self.world).now + short } else { self.later() };
             if let Some(running) = self.running.get_mut(some) {
                 running.paused_until = until;
                 let number = running.actor.number;
                 lock(&self.world)
                     .note(|| format!("#{number} sleeps until {}d {}s", until / DAY, until % DAY / 1000));
+            }
+        }
+        if self.chance(self.character.rot) {
+            let until = self.later();
+            let mut world = lock(&self.world);
+            let now = world.now;
+            let promised = world.oracle.promised(now);
+            if let Some(snapshot) = world.random.pick(&promised).copied() {
+                world.rot(&snapshot.snapshot_name(), until);
             }
         }
         if self.chance(self.character.fullness) {
@@ -247,14 +263,24 @@ impl Scenario {
         let promised = world.oracle.promised(now);
         let chosen = world.random.pick(&promised).copied();
         let (what, future): (_, Pin<Box<dyn Future<Output = ()> + Send>>) = match (kind, chosen) {
-            (0..30, _) => ("collector", Box::pin(actors::collect(actor.clone()))),
-            (30..45, Some(snapshot)) => ("forgetter", Box::pin(actors::forget(actor.clone(), snapshot))),
-            (45..53, Some(snapshot)) => {
+            // Most of the time one is enough.
+            (0..30, _) if !self.is_collecting || kind < 5 => {
+                self.is_collecting = true;
+                ("collector", Box::pin(actors::collect(actor.clone())))
+            }
+            (30..53, Some(snapshot)) => ("forgetter", {
+                // Often most of them: then there is much to collect.
+                let share = world.random.below(1000);
+                let mut all = vec![snapshot];
+                all.extend(promised.iter().filter(|_| world.random.permille(share)));
+                Box::pin(actors::forget(actor.clone(), all))
+            }),
+            (53..58, Some(snapshot)) => {
                 let forgotten = world.oracle.forgotten();
                 let snapshot = world.random.pick(&forgotten).copied().unwrap_or(snapshot);
                 ("undeleter", Box::pin(actors::undelete(actor.clone(), snapshot)))
             }
-            (53..63, Some(snapshot)) => ("reader", Box::pin(actors::read(actor.clone(), snapshot))),
+            (58..63, Some(snapshot)) => ("reader", Box::pin(actors::read(actor.clone(), snapshot))),
             (63..68, _) if self.character.thief => ("thief", Box::pin(actors::steal(actor.clone()))),
             _ => {
                 let place = world.random.below(self.machines.len() as u64) as usize;

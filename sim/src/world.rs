@@ -5,12 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 use crate::objects::{Change, Millis, Objects};
 use crate::oracle::Oracle;
 use crate::random::Random;
 
 /// The moment at which every scenario begins.
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
+/// What is left of an object that cannot be read.
+const ROTTEN: &[u8] = b"rotten";
 
 /// How often things go wrong, each so many times in a thousand calls.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +39,8 @@ struct Late {
     number: u64,
     name: String,
     change: Change,
+    /// It happens only to what is there.
+    repairs: bool,
 }
 
 /// Somebody waits to be let on.
@@ -144,7 +151,9 @@ impl World {
             let late = self.late.swap_remove(place);
             self.now = self.now.max(late.due);
             self.note(|| format!("late: {} {}", verb(&late.change), late.name));
-            self.change(&late.name, late.change);
+            if !late.repairs || self.objects.current(&late.name).is_some() {
+                self.change(&late.name, late.change);
+            }
         }
         self.now = end;
     }
@@ -158,7 +167,22 @@ impl World {
     pub fn change_later(&mut self, name: &str, change: Change) {
         self.count += 1;
         let due = self.now + self.random.below(self.settle);
-        self.late.push(Late { due, number: self.count, name: name.to_owned(), change });
+        self.late.push(Late { due, number: self.count, name: name.to_owned(), change, repairs: false });
+    }
+
+    /// An object cannot be read any more, until somebody brings it back from a copy.
+    pub fn rot(&mut self, name: &str, until: Millis) {
+        let Some(object) = self.objects.current(name) else { return };
+        let change = Change::Replace(object.bytes.clone());
+        if object.bytes.as_ref() == ROTTEN {
+            return;
+        }
+        self.note(|| format!("{name} rots"));
+        self.change(name, Change::Replace(Bytes::from_static(ROTTEN)));
+        self.count += 1;
+        // Whoever looks after the vault does not wait for ever.
+        let due = until.clamp(self.now, self.now + 8 * 24 * 3600 * 1000);
+        self.late.push(Late { due, number: self.count, name: name.to_owned(), change, repairs: true });
     }
 
     /// Something happens to an object now.

@@ -42,6 +42,10 @@ pub fn copy(
         None => runtime.block_on(class_of(source, target))?,
     };
     data_class.iter().try_for_each(|class| target.check_class(class))?;
+    if let Some(class) = data_class.as_ref().filter(|class| verify && class.may_be_cold()) {
+        let message = format!("what goes to the storage class {class} cannot be read back to be verified");
+        return Err(Error::Setting(message));
+    }
     let options = Options { snapshots, verify, data_class, dry_run, ..Options::default() };
     let alarms = Alarms::default();
     let random = &mut content::random::identity;
@@ -51,10 +55,7 @@ pub fn copy(
 }
 
 /// The class that the settings of the source ask for, if the target has classes.
-async fn class_of(
-    source: &Arc<dyn Store>,
-    target: &Arc<dyn Store>,
-) -> Result<Option<StorageClass>, Error> {
+async fn class_of(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Option<StorageClass>, Error> {
     if !target.has_classes() {
         return Ok(None);
     }

@@ -46,7 +46,7 @@ pub use pins::{pin, unpin};
 pub use progress::Progress;
 pub use reader::{Entries, Reader};
 pub use repair::{LostFile, RepairRequest, files_lost, repair};
-pub use restore::{Overwrite, RestoreReport, RestoreRequest, restore};
+pub use restore::{ColdPacks, Overwrite, PackCount, RestoreReport, RestoreRequest, restore};
 pub use retention::{GroupBy, Judged, judge};
 pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
 pub use settings::{DELETE_DELAY_MAX, FirstSettings, VaultSettings};

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use store::{Store, StorageClass};
+use store::{StorageClass, Store};
 use vault::ObjectHash;
 use vault::error::Damage;
 use vault::records::Record;

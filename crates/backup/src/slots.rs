@@ -6,11 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use content::Keyring;
 use content::slot::Slot;
-use store::Store;
+use futures_util::{StreamExt, TryStreamExt};
+use store::{ObjectInfo, Store};
 use vault::error::Damage;
 use vault::{ObjectHash, VaultId, name};
 
 use crate::{Credential, Error, PassphraseCost, SlotKind, Vault};
+
+/// How many slots are fetched at once.
+const AT_ONCE: usize = 8;
 
 /// A slot to be made.
 #[derive(Clone, Debug)]
@@ -87,29 +91,38 @@ impl Found {
     }
 }
 
-/// All slots; of this vault, if it is known.
-pub(crate) async fn read_all(store: &Arc<dyn Store>, vault: Option<VaultId>) -> Result<Vec<Found>, Error> {
-    let mut slots = Vec::new();
-    for object in store.list(name::KEYS).await? {
-        slots.push(match store.get(&object.name, name::SLOT_MAX).await {
-            Ok(bytes) => Found::new(object.name, &bytes, vault),
-            Err(error) if error.kind == store::Kind::TooLarge => {
-                Found::unreadable(object.name, Damage::Nonsense("it is too large"))
-            }
+/// A slot's name with its bytes, or with what is wrong.
+pub(crate) type Fetched = (String, Result<Bytes, Damage>);
+
+/// All slots as they are stored.
+pub(crate) async fn fetch_all(store: &Arc<dyn Store>) -> Result<Vec<Fetched>, Error> {
+    let fetch = |object: ObjectInfo| async move {
+        let bytes = match store.get(&object.name, name::SLOT_MAX).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind == store::Kind::TooLarge => Err(Damage::Nonsense("it is too large")),
             // Another slot may still open the vault.
-            Err(error) if error.kind == store::Kind::NotFound => {
-                Found::unreadable(object.name, Damage::Missing)
-            }
+            Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing),
             Err(error) => return Err(error.into()),
-        });
-    }
-    Ok(slots)
+        };
+        Ok((object.name, bytes))
+    };
+    let objects = store.list_each(&[name::KEYS]).await?.pop().unwrap_or_default();
+    futures_util::stream::iter(objects).map(fetch).buffered(AT_ONCE).try_collect().await
+}
+
+/// What slots say; of this vault, if it is known.
+pub(crate) fn read(fetched: Vec<Fetched>, vault: Option<VaultId>) -> Vec<Found> {
+    let found = |(name, bytes): Fetched| match bytes {
+        Ok(bytes) => Found::new(name, &bytes, vault),
+        Err(damage) => Found::unreadable(name, damage),
+    };
+    fetched.into_iter().map(found).collect()
 }
 
 impl Vault {
     /// Every slot, damaged ones included.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, Error> {
-        let found = self.wait(read_all(self.store(), Some(self.id())))?;
+        let found = read(self.wait(fetch_all(self.store()))?, Some(self.id()));
         let info = |Found { name, slot, damage }: Found| SlotInfo {
             id: name.rsplit('/').next().unwrap_or_default().to_owned(),
             kind: slot.as_ref().map(|slot| slot.kind),

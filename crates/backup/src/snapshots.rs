@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use content::envelope::{DataKey, Place, Purpose};
 use content::segment::Opener;
-use store::{Cached, ObjectInfo, Part};
+use store::{Ahead, Cached, ObjectInfo, Part, Store};
 use vault::error::Damage;
 use vault::name;
 use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
@@ -79,9 +79,16 @@ impl Filter {
 impl SnapshotList {
     /// Reads all of them. Damaged ones do not stop it.
     pub fn load(vault: &Arc<Vault>) -> Result<Self, Error> {
-        let objects = vault.wait(vault.store().list(name::SNAPSHOTS))?;
-        // After the snapshots, so that of none that is listed the mark is missed.
-        let trash = vault.wait(Trash::read(vault.reading().as_ref(), vault.id()))?;
+        // In this order, so that of none that is listed the mark is missed.
+        let ahead = vault.wait(Ahead::list(vault.reading(), &[&[name::SNAPSHOTS, name::TRASH]]))?;
+        let ahead: Arc<dyn Store> = Arc::new(ahead);
+        Self::load_from(vault, &ahead)
+    }
+
+    /// The same through a store that may know its listings already.
+    pub(crate) fn load_from(vault: &Arc<Vault>, store: &Arc<dyn Store>) -> Result<Self, Error> {
+        let objects = vault.wait(store.list(name::SNAPSHOTS))?;
+        let trash = vault.wait(Trash::read(store.as_ref(), vault.id()))?;
         let mut list = Self::default();
         let mut opener = Opener::new();
         for group in objects.chunks(AT_ONCE) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use content::{ContentError, Keyring};
+use futures_util::future::join;
 use store::{Cached, Kind, StorageClass, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
@@ -105,9 +106,10 @@ impl Vault {
     pub fn open(store: Arc<dyn Store>, credential: &Credential, cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        let stored = runtime.block_on(read_descriptor(&store))?;
+        let (stored, found) = runtime.block_on(join(read_descriptor(&store), slots::fetch_all(&store)));
+        let stored = stored?;
         let vault = stored.as_ref().ok().map(|descriptor| descriptor.vault);
-        let found = runtime.block_on(slots::read_all(&store, vault))?;
+        let found = slots::read(found?, vault);
         if let (Err(damage), true) = (&stored, found.is_empty()) {
             return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
         }

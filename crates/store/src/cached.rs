@@ -41,6 +41,13 @@ impl Cached {
         Self { inner, immutable, shelf: Arc::new(shelf) }
     }
 
+    /// Keeps an object that was just written, because it will be read again.
+    pub async fn remember(&self, name: &str, bytes: Bytes) {
+        if (self.immutable)(name) {
+            self.keep(name, &Part::Whole, bytes).await;
+        }
+    }
+
     /// Keeps a range of an object that was just written, because just this range will be read again.
     pub async fn remember_range(&self, name: &str, range: Range<u64>, bytes: Bytes) {
         if (self.immutable)(name) {
@@ -229,6 +236,14 @@ impl Store for Cached {
         self.inner.replace(name, parts).await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.inner.put_dated(name, parts).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.inner.replace_dated(name, parts).await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         if let Some(bytes) =
             self.find(name, &Part::Whole).await.filter(|bytes| bytes.len() as u64 <= size_max)
@@ -273,6 +288,10 @@ impl Store for Cached {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.inner.list(prefix).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        self.inner.list_each(folders).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

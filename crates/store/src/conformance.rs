@@ -41,6 +41,8 @@ pub async fn run(store: Arc<dyn Store>) -> Verdict {
     clean(&*store).await?;
     fill(&*store).await?;
     reads(&*store).await?;
+    neighbours(&*store).await?;
+    dates(&*store).await?;
     names(&*store).await?;
     writes(&*store).await?;
     large(&*store).await?;
@@ -48,6 +50,29 @@ pub async fn run(store: Arc<dyn Store>) -> Verdict {
     clean(&*store).await?;
     let kept = before.into_iter().filter(|object| !object.name.starts_with(FOLDER)).collect::<Vec<_>>();
     expect("the listing after all was deleted", store.list("").await, kept)
+}
+
+/// Checks a store that can be added to and nothing else, as far as the contract goes there: what would change an object
+/// is [`Kind::PermissionDenied`]. `keeper` is the same place with every right, to clean up.
+pub async fn append_only(store: Arc<dyn Store>, keeper: &dyn Store) -> Verdict {
+    clean(keeper).await?;
+    fill(&*store).await?;
+    // What is there stays, and to say it again is fine.
+    for (name, _) in FIXTURE {
+        expect("put again", store.put(name, vec![Bytes::from_static(b"something else")]).await, ())?;
+    }
+    reads_again(&*store).await?;
+    reads(&*store).await?;
+    names(&*store).await?;
+    for (name, _) in FIXTURE {
+        let bytes = vec![Bytes::from_static(b"something else")];
+        refuse("replace", store.replace(name, bytes).await, Kind::PermissionDenied)?;
+        refuse("delete", store.delete(name).await, Kind::PermissionDenied)?;
+    }
+    reads_again(&*store).await?;
+    large(&*store).await?;
+    race(&store, &["conformance/race/put"], false).await?;
+    clean(keeper).await
 }
 
 /// Writes the objects that [`reads`] expects.
@@ -123,6 +148,38 @@ async fn listings(store: &dyn Store) -> Verdict {
     ensure("a listing is sorted", everything.is_sorted_by(|a, b| a.name < b.name))?;
     let ours = everything.into_iter().map(|object| object.name).filter(|name| name.starts_with(FOLDER));
     ensure("the listing of everything has the fixture", ours.eq(names(FOLDER)))
+}
+
+/// Several lists at once are those that come one by one.
+async fn neighbours(store: &dyn Store) -> Verdict {
+    expect("no listing", store.list_each(&[]).await, Vec::new())?;
+    let folders = ["conformance/deep/", "conformance/deeper/", "conformance/nothing/"];
+    let mut single = Vec::new();
+    for folder in folders {
+        single.push(store.list(folder).await.map_err(|error| failed("list a folder", error))?);
+    }
+    expect("several listings at once", store.list_each(&folders).await, single)
+}
+
+/// A dated write is a write, and its date is neither before it nor after the store's own.
+async fn dates(store: &dyn Store) -> Verdict {
+    let name = "conformance/dated";
+    let body = |text: &'static str| vec![Bytes::from_static(text.as_bytes())];
+    let second = Duration::from_secs(1);
+    for text in ["one", "two"] {
+        let dated = store.replace_dated(name, body(text)).await;
+        let dated = dated.map_err(|error| failed("replace with a date", error))?;
+        let seen = store.stat(name).await.map_err(|error| failed("look up what was dated", error))?;
+        ensure("a dated write is not told to be earlier than it was", dated + second >= seen.modified)?;
+        expect(
+            "what was written with a date",
+            store.get(name, 10).await,
+            Bytes::from_static(text.as_bytes()),
+        )?;
+    }
+    store.put_dated(name, body("three")).await.map_err(|error| failed("put with a date", error))?;
+    expect("what was there before", store.get(name, 10).await, Bytes::from_static(b"two"))?;
+    store.delete(name).await.map_err(|error| failed("delete what was dated", error))
 }
 
 async fn names(store: &dyn Store) -> Verdict {
@@ -203,6 +260,11 @@ async fn large(store: &dyn Store) -> Verdict {
 
 /// Many writers and readers of one name: nobody sees a part of an object, or an error.
 async fn racing(store: &Arc<dyn Store>) -> Verdict {
+    race(store, &["conformance/race/put", "conformance/race/replace"], true).await
+}
+
+/// Writers and readers of `names`, all in one folder: the first is put and, if it `replaces`, the last replaced.
+async fn race(store: &Arc<dyn Store>, names: &'static [&'static str], replaces: bool) -> Verdict {
     const LENGTH: u64 = 300_000;
     let bytes = |fill: u8| vec![Bytes::from(vec![fill; LENGTH as usize / 3]); 3];
     let mut tasks = JoinSet::new();
@@ -211,14 +273,19 @@ async fn racing(store: &Arc<dyn Store>) -> Verdict {
         let parts = bytes(fill);
         tasks.spawn(async move {
             expect("a put that races", store.put("conformance/race/put", parts.clone()).await, ())?;
-            expect("a replace that races", store.replace("conformance/race/replace", parts).await, ())?;
-            for name in ["conformance/race/put", "conformance/race/replace"] {
+            if replaces {
+                expect("a replace that races", store.replace("conformance/race/replace", parts).await, ())?;
+            }
+            for name in names {
                 let seen = store.get(name, LENGTH).await.map_err(|error| failed("get in a race", error))?;
                 ensure("an object is seen whole", seen.len() as u64 == LENGTH && is_uniform(&seen))?;
             }
             let listed = store.list("conformance/race/").await.map_err(|error| failed("list", error))?;
             let whole = listed.iter().all(|object| object.size == LENGTH);
-            ensure(&format!("only whole objects are listed: {listed:?}"), whole && listed.len() == 2)
+            ensure(
+                &format!("only whole objects are listed: {listed:?}"),
+                whole && listed.len() == names.len(),
+            )
         });
     }
     while let Some(outcome) = tasks.join_next().await {

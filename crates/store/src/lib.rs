@@ -40,19 +40,24 @@
 //! object is [`Kind::Cold`]; that it is there, how large it is and when it was written is known all the same. Asking for
 //! it to be warmed costs money, so only [`Store::warm`] does; asking twice is the same as asking once.
 //!
+//! **Who may do what** is the store's business. One that works by [`grant`]s can be added to and read, and refuses
+//! [`Kind::PermissionDenied`] what would change or remove an object; listings are what its granter says.
+//!
 //! What each error kind means is said at [`Kind`]; what to do about it, by [`StoreError::hint`].
 
+mod ahead;
 mod cached;
 mod class;
 mod error;
 mod faulty;
 mod folder;
+pub mod grant;
 mod limited;
 mod location;
 mod memory;
-#[cfg(feature = "locations")]
+#[cfg(feature = "grants")]
 mod network;
-#[cfg(feature = "locations")]
+#[cfg(feature = "grants")]
 mod networked;
 #[cfg(feature = "locations")]
 mod opendal_store;
@@ -65,6 +70,8 @@ mod retrying;
 mod sftp;
 #[cfg(feature = "locations")]
 mod swift;
+#[cfg(feature = "grants")]
+mod web;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -79,6 +86,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use ahead::Ahead;
 pub use cached::{Cached, Immutable, Part};
 pub use class::{StorageClass, WarmTier, Warming, Warmth};
 pub use error::{Kind, StoreError};
@@ -141,9 +149,32 @@ pub trait Store: Send + Sync + Debug {
     /// What is known of one object.
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError>;
 
+    /// As [`put`](Self::put), and tells a time by the store's clock when the object was there: not before it was written
+    /// (but by less than a second, where the store tells whole seconds), and not after the call returned.
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.put(name, parts).await?;
+        Ok(self.stat(name).await?.modified)
+    }
+
+    /// As [`replace`](Self::replace), with a time as [`put_dated`](Self::put_dated) tells it.
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.replace(name, parts).await?;
+        Ok(self.stat(name).await?.modified)
+    }
+
     /// All objects in a folder such as `packs/` and in its folders, sorted by name as bytes; the empty prefix is the
     /// whole store. A folder that is not there holds nothing.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
+
+    /// The lists of several folders, as [`list`](Self::list) gives them, none older than the one before it. Where the
+    /// store can, at the cost of one: it asks for all that lies between them too, so name neighbours.
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let mut lists = Vec::with_capacity(folders.len());
+        for folder in folders {
+            lists.push(self.list(folder).await?);
+        }
+        Ok(lists)
+    }
 
     /// Removes an object; one that is not there is fine. Durable when it returns.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;

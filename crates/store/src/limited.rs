@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -108,6 +108,16 @@ impl Store for Limited {
         self.inner.replace(name, parts).await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.upload(total(&parts)).await;
+        self.inner.put_dated(name, parts).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.upload(total(&parts)).await;
+        self.inner.replace_dated(name, parts).await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         // The size is known only afterwards: the answer is held back instead of the question.
         let bytes = self.inner.get(name, size_max).await?;
@@ -133,6 +143,10 @@ impl Store for Limited {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.inner.list(prefix).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        self.inner.list_each(folders).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "locations")]
+use crate::grant::Mint;
+#[cfg(feature = "locations")]
 use crate::networked::Networked;
 #[cfg(feature = "locations")]
 use crate::{
@@ -247,6 +249,29 @@ impl Location {
                     _ => error,
                 })
             }
+        }
+    }
+
+    /// Opens the store that is there as one that gives grants: Swift and S3 can. [`Kind::UnknownLocation`] for all
+    /// others.
+    pub fn open_mint(&self) -> Result<Arc<dyn Mint>, StoreError> {
+        self.open_mint_with(&environment)
+    }
+
+    /// Like [`open_mint`](Self::open_mint), with the settings of `look_up` in place of the environment.
+    pub fn open_mint_with(&self, look_up: LookUp<'_>) -> Result<Arc<dyn Mint>, StoreError> {
+        match self {
+            Self::Swift(Bucket { name, prefix }) => {
+                let (name, prefix, credentials) =
+                    (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
+                let opened = async move { SwiftStore::open(&name, &prefix, credentials).await };
+                Ok(Arc::new(Networked::new(self.wait(opened)?)))
+            }
+            Self::S3(_) => {
+                let store = self.remote(look_up)?;
+                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+            }
+            _ => Err(refuse(&self.to_string(), "only Swift and S3 let others in by grants")),
         }
     }
 

@@ -22,6 +22,7 @@
 //!
 //! Nothing is tried twice here; see [`Retrying`](crate::Retrying).
 
+mod grant;
 mod list;
 mod place;
 mod read;
@@ -288,6 +289,15 @@ impl Store for OpendalStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.run(Operation::List, prefix, |remote, prefix| async move { remote.list(&prefix).await }).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let owned: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        let work = |remote: Arc<Remote>, _| async move {
+            let folders: Vec<&str> = owned.iter().map(String::as_str).collect();
+            remote.list_each(&folders).await
+        };
+        self.run(Operation::List, folders.first().copied().unwrap_or_default(), work).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

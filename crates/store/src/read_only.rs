@@ -64,6 +64,10 @@ impl Store for ReadOnly {
         self.inner.list(prefix).await
     }
 
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        self.inner.list_each(folders).await
+    }
+
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.refuse(Operation::Delete, name)
     }

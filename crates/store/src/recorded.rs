@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -155,6 +156,20 @@ impl Store for Recorded {
         outcome
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        let outcome = self.inner.put_dated(name, parts.clone()).await;
+        let bytes = total(&parts);
+        self.record(Operation::Put, name, &outcome, bytes, Some(Change::Put(name.to_owned(), parts)));
+        outcome
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        let outcome = self.inner.replace_dated(name, parts.clone()).await;
+        let bytes = total(&parts);
+        self.record(Operation::Replace, name, &outcome, bytes, Some(Change::Replace(name.to_owned(), parts)));
+        outcome
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         let outcome = self.inner.get(name, size_max).await;
         self.record_read(Operation::Get, name, outcome, Bytes::len)
@@ -178,6 +193,13 @@ impl Store for Recorded {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         let outcome = self.inner.list(prefix).await;
         self.record_read(Operation::List, prefix, outcome, |_| 0)
+    }
+
+    /// Recorded as one listing, of the first folder.
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let outcome = self.inner.list_each(folders).await;
+        let first = folders.first().copied().unwrap_or_default();
+        self.record_read(Operation::List, first, outcome, |_| 0)
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

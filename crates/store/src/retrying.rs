@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -181,6 +181,14 @@ impl Store for Retrying {
         self.repeat(|| self.inner.replace(name, parts.clone())).await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.repeat(|| self.inner.put_dated(name, parts.clone())).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.repeat(|| self.inner.replace_dated(name, parts.clone())).await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         self.repeat(|| self.inner.get(name, size_max)).await
     }
@@ -199,6 +207,10 @@ impl Store for Retrying {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.repeat(|| self.inner.list(prefix)).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        self.repeat(|| self.inner.list_each(folders)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

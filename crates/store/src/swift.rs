@@ -14,36 +14,28 @@
 mod address;
 mod clouds;
 mod credentials;
-mod failure;
 mod grant;
-mod http;
 mod keystone;
 mod list;
 mod login;
-mod read;
-mod response;
-mod secret;
 mod session;
-mod time;
-mod upload;
 mod write;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
+use crate::web::object::{self, Object};
+use crate::web::{Failure, IDLE_TIMEOUT, Request, Response};
 use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name};
 use address::Address;
 pub use credentials::SwiftCredentials;
-use failure::Failure;
-use http::{IDLE_TIMEOUT, Request};
-use response::Response;
 use session::Session;
 
 /// Objects below a prefix in one container.
@@ -175,6 +167,11 @@ impl SwiftStore {
         }
     }
 
+    /// One object, to read from.
+    fn at<'a>(&'a self, name: &'a str) -> Named<'a> {
+        Named { store: self, name }
+    }
+
     /// What a missing object means: that, or a missing container.
     async fn absent(&self) -> Failure {
         match self.container(Method::HEAD).await {
@@ -204,6 +201,22 @@ impl SwiftStore {
     }
 }
 
+/// An object by its name.
+struct Named<'a> {
+    store: &'a SwiftStore,
+    name: &'a str,
+}
+
+impl Object for Named<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn ask(&self, method: Method, headers: HeaderMap) -> Result<Response, Failure> {
+        self.store.object(method, self.name, headers).await
+    }
+}
+
 /// The container was there when the store was opened.
 fn gone() -> Failure {
     Failure::new(Kind::Gone, "the container is not there any more")
@@ -220,31 +233,47 @@ impl Store for SwiftStore {
     }
 
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.run(Operation::Put, name, self.write(name, parts, false)).await
+        self.run(Operation::Put, name, self.write(name, parts, false)).await.map(drop)
     }
 
     async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.run(Operation::Replace, name, self.write(name, parts, true)).await
+        self.run(Operation::Replace, name, self.write(name, parts, true)).await.map(drop)
+    }
+
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Put, name, self.write_dated(name, parts, false)).await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Replace, name, self.write_dated(name, parts, true)).await
     }
 
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
-        self.run(Operation::Get, name, self.read_whole(name, size_max)).await
+        self.run(Operation::Get, name, object::read_whole(&self.at(name), size_max)).await
     }
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.run(Operation::GetRange, name, self.read_range(name, range)).await
+        self.run(Operation::GetRange, name, object::read_range(&self.at(name), range)).await
     }
 
     async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
-        self.run(Operation::GetTail, name, self.read_tail(name, length_max)).await
+        self.run(Operation::GetTail, name, object::read_tail(&self.at(name), length_max)).await
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
-        self.run(Operation::Stat, name, self.look_up(name)).await
+        self.run(Operation::Stat, name, object::look_up(&self.at(name))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.run(Operation::List, prefix, self.list_folder(prefix)).await
+    }
+
+    async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        for folder in folders {
+            self.check(Operation::List, folder)?;
+        }
+        let first = folders.first().copied().unwrap_or_default();
+        self.run(Operation::List, first, self.list_folders(folders)).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {

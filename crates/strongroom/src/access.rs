@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
+use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
 use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
@@ -196,10 +195,6 @@ pub fn open_vault(global: &Global) -> Result<Arc<Vault>, Failure> {
 pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
     let place = Place::of(global)?;
     let store = place.open_store(limits)?;
-    // Nobody should be asked for a passphrase only to hear that there is no vault.
-    if !Vault::exists(&store)? {
-        return Err(place.no_vault());
-    }
     let cache = settings::cache(global)?;
     let open = |credential: &Credential| {
         let vault = Vault::open(store.clone(), credential, &cache)?;
@@ -216,6 +211,10 @@ pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failu
     }
     if let Some(path) = place.key_file() {
         return Ok(open(&Credential::recognise(passphrase::from_file(&path)?))?);
+    }
+    // Nobody should be asked for a passphrase only to hear that there is no vault.
+    if !Vault::exists(&store)? {
+        return Err(place.no_vault());
     }
     let mut tries = 1;
     loop {
@@ -234,15 +233,15 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
-/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. Without a delay, what is
-/// forgotten can be brought back for the usual time.
+/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. `first` is
+/// what it is set to.
 pub fn create_vault(
     global: &Global,
     output: &Output,
     place: &Place,
     credential: Credential,
     label: &str,
-    delete_delay: Option<Duration>,
+    first: &FirstSettings,
 ) -> Result<Arc<Vault>, Failure> {
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
@@ -252,7 +251,7 @@ pub fn create_vault(
     let store = made.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
-    let vault = Vault::create_with(store, &slots, &cache, delete_delay)?;
+    let vault = Vault::create_with(store, &slots, &cache, first)?;
     output.new_vault(&vault, &place.shown(), &recovery);
     Ok(vault)
 }

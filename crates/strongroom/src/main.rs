@@ -18,6 +18,19 @@ mod snapshot_argument;
 
 use std::process::ExitCode;
 
+/// A restore keeps many folders open at once. Many systems allow a process 1024 files unless it asks for what it may have.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// More than anything here opens.
+    const ENOUGH: u64 = 64 << 10;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Who may not goes on with less.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
@@ -27,6 +40,7 @@ fn main() -> ExitCode {
         }
     };
     interrupt::listen();
+    allow_open_files();
     let output = output::Output::new(cli.global.json, cli.global.quiet, cli.verb.when_closed());
     let code = match cli.run(&output) {
         Ok(code) => code,

@@ -24,6 +24,8 @@ use crate::wire::{Reader, Write};
 
 /// How long a lease lasts without being renewed.
 pub const DURATION: Duration = Duration::from_secs(15 * 60);
+/// What a time by the store's clock may be early by; see [`Store::put_dated`].
+pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(1);
 const LEASE_MAX: u64 = 4096;
 /// What is taken for the duration of a lease that cannot be read.
 const UNREADABLE_LASTS: Duration = Duration::from_secs(24 * 3600);
@@ -203,7 +205,7 @@ pub struct Lease {
 impl Lease {
     /// Puts a lease down. `id` must be random.
     ///
-    /// When it was begun is asked for at once only if its holder must know (all but readers).
+    /// Readers need not know when it was begun.
     pub async fn begin(
         store: &Arc<dyn Store>,
         vault: VaultId,
@@ -214,10 +216,13 @@ impl Lease {
     ) -> Result<Self, VaultError> {
         let name = format!("{}{}", name::LEASES, crate::PackId::new(id));
         let written = Written { id, holder, role, ended: false, duration, begun: None };
-        store.replace(&name, vec![written.encode(vault).into()]).await?;
+        let bytes = vec![written.encode(vault).into()];
         let mut lease = Self { store: store.clone(), vault, name, written, renewed: SystemTime::UNIX_EPOCH };
-        if role != Role::Reader {
-            lease.learn().await?;
+        if role == Role::Reader {
+            store.replace(&lease.name, bytes).await?;
+        } else {
+            lease.renewed = store.replace_dated(&lease.name, bytes).await?;
+            lease.written.begun = Some(lease.renewed);
         }
         Ok(lease)
     }
@@ -260,9 +265,9 @@ impl Lease {
     pub async fn renew(&mut self) -> Result<Renewal, VaultError> {
         self.learn().await?;
         let ends = self.ends();
-        self.store.replace(&self.name, vec![self.written.encode(self.vault).into()]).await?;
-        let modified = self.store.stat(&self.name).await?.modified;
-        if modified > ends {
+        let bytes = vec![self.written.encode(self.vault).into()];
+        let modified = self.store.replace_dated(&self.name, bytes).await?;
+        if modified + CLOCK_STEP > ends {
             return Ok(Renewal::Overslept);
         }
         self.renewed = self.renewed.max(modified);

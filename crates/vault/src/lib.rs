@@ -7,10 +7,12 @@
 //! The byte layouts are specified in `docs/format.md`; each module here opens with the part it implements.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod agent;
 pub mod check;
 pub mod clock;
 pub mod collect;
 pub mod condemned;
+pub mod confirm;
 pub mod copy;
 pub mod damage;
 pub mod descriptor;
@@ -26,6 +28,8 @@ pub mod records;
 pub mod relocation;
 pub mod repair;
 pub mod retention;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod segments;
 pub mod settings;
 pub mod signing;

@@ -171,7 +171,17 @@ pub(crate) struct Mover<'a> {
 impl<'a> Mover<'a> {
     pub(crate) fn new(store: &'a Arc<dyn Store>, vault: VaultId, data_class: Option<&StorageClass>) -> Self {
         let (packs, moved, data_class) = (Vec::new(), Vec::new(), data_class.cloned());
-        Self { store, vault, data_class, open: None, filling: Vec::new(), packs, moved, segments: 0, bytes: 0 }
+        Self {
+            store,
+            vault,
+            data_class,
+            open: None,
+            filling: Vec::new(),
+            packs,
+            moved,
+            segments: 0,
+            bytes: 0,
+        }
     }
 
     /// Puts all that is wanted of one origin into a pack. A pack id has one home: all its segments go into one new

@@ -1,5 +1,7 @@
 //! Small immutable records: objects in a folder of their own, named by their hash, read all at once.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
 use store::{Kind, ObjectInfo, Store};
@@ -9,6 +11,8 @@ use crate::name::ObjectHash;
 
 /// How many are fetched at once.
 const AT_ONCE: usize = 8;
+/// How often a folder is listed, when records vanish. A listing may show what is gone for a while.
+const TRIES: usize = 3;
 
 /// One object of such a folder, and what is in it or what is wrong with it.
 #[derive(Debug, Clone)]
@@ -19,15 +23,34 @@ pub struct Record<T> {
     pub content: Result<T, Damage>,
 }
 
-/// Reads every record in `folder`. One that is deleted meanwhile is left out.
+/// Reads every record in `folder`. One that is deleted meanwhile is left out, but what was written in its place is not:
+/// a record goes after its successor has come, so the folder is listed once more.
 pub async fn read_all<T>(
     store: &dyn Store,
     folder: &str,
     size_max: u64,
     decode: impl Fn(&Bytes) -> Result<T, Damage>,
 ) -> Result<Vec<Record<T>>, VaultError> {
-    let objects = store.list(folder).await?;
-    let mut records = Vec::with_capacity(objects.len());
+    let mut records = BTreeMap::new();
+    for _ in 0..TRIES {
+        if read_more(store, folder, size_max, &decode, &mut records).await? {
+            break;
+        }
+    }
+    Ok(records.into_values().collect())
+}
+
+/// Reads those that were not read yet; false when one that was listed is gone.
+async fn read_more<T>(
+    store: &dyn Store,
+    folder: &str,
+    size_max: u64,
+    decode: impl Fn(&Bytes) -> Result<T, Damage>,
+    records: &mut BTreeMap<String, Record<T>>,
+) -> Result<bool, VaultError> {
+    let mut objects = store.list(folder).await?;
+    objects.retain(|object| !records.contains_key(&object.name));
+    let mut all_there = true;
     for group in objects.chunks(AT_ONCE) {
         let fetches = group.iter().map(|object| store.get(&object.name, size_max));
         for (object, outcome) in group.iter().zip(join_all(fetches).await) {
@@ -37,15 +60,18 @@ pub async fn read_all<T>(
                 }
                 Ok(_) => Err(Damage::HashMismatch),
                 Err(error) => match error.kind {
-                    Kind::NotFound => continue,
+                    Kind::NotFound => {
+                        all_there = false;
+                        continue;
+                    }
                     Kind::TooLarge | Kind::Truncated => Err(Damage::HashMismatch),
                     _ => return Err(error.into()),
                 },
             };
-            records.push(Record { object: object.clone(), content });
+            records.insert(object.name.clone(), Record { object: object.clone(), content });
         }
     }
-    Ok(records)
+    Ok(all_there)
 }
 
 /// Stores a record; its name.

@@ -20,6 +20,7 @@ use crate::error::{Damage, VaultError};
 use crate::header::ObjectKind;
 use crate::name::{self, ObjectHash, PackId, VaultId};
 use crate::records;
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 use crate::wire::{Reader, Write};
 
@@ -101,7 +102,9 @@ impl Holders {
             ObjectHash::from_object_name(&object.name).is_some_and(|hash| replaced.contains(&hash))
         };
         let mut holders = Self::load(store, vault, is_replaced).await?;
-        holders.condemn(row);
+        if keeps(Rule::WritersReadCondemnations) {
+            holders.condemn(row);
+        }
         Ok(holders)
     }
 

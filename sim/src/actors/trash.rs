@@ -12,11 +12,15 @@ use crate::objects::Millis;
 use crate::toy::{self, VAULT};
 use crate::world::{World, lock, millis};
 
-/// Puts a snapshot into the trash.
-pub async fn forget(actor: Actor, snapshot: SnapshotId) {
-    let mark = toy::mark(snapshot, &mut lock(&actor.world).random);
-    let outcome = trash::forget(actor.store().as_ref(), VAULT, &mark).await;
-    actor.note(|| format!("forgot {}: {:?}", snapshot.short(), outcome.map_err(|error| error.to_string())));
+/// Puts snapshots into the trash.
+pub async fn forget(actor: Actor, snapshots: Vec<SnapshotId>) {
+    for snapshot in snapshots {
+        let mark = toy::mark(snapshot, &mut lock(&actor.world).random);
+        let outcome = trash::forget(actor.store().as_ref(), VAULT, &mark).await;
+        actor.note(|| {
+            format!("forgot {}: {:?}", snapshot.short(), outcome.map_err(|error| error.to_string()))
+        });
+    }
 }
 
 /// Takes a snapshot out of the trash. It is only told to be back if it was not too late by the store's clock when the

@@ -9,6 +9,7 @@ use store::{Kind, Store};
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
 use vault::pack::{PackKind, Trailer, read_trailer};
 use vault::relocation::Holders;
+use vault::sabotage::{Rule, keeps};
 use vault::snapshot::{PackNeed, SNAPSHOT_MAX};
 use vault::writer::{Outcome, Writer};
 use vault::{ObjectHash, PackId, SegmentSet, SystemId, VaultError, name, trash};
@@ -354,6 +355,8 @@ impl<'a> Run<'a> {
 fn object_of(machine: &Machine, holders: &Holders, pack: PackId) -> Option<ObjectHash> {
     let all = machine.index.values().flatten();
     let all = all.filter(|held| held.found.iter().any(|(of, ..)| *of == pack));
-    let knows = |held: &&Held| held.original == Some(pack) || holders.has_moved(pack, held.object);
+    let knows = |held: &&Held| {
+        !keeps(Rule::MovesAreKnown) || held.original == Some(pack) || holders.has_moved(pack, held.object)
+    };
     all.filter(knows).fold(None, |_, held| Some(held.object))
 }

@@ -17,7 +17,9 @@ use crate::Error;
 use crate::reader::OpenPack;
 
 /// How much may be fetched and not yet written, in bytes.
-const IN_FLIGHT: usize = 32 << 20;
+const IN_FLIGHT_NEAR: usize = 32 << 20;
+/// The same where a round trip is long.
+const IN_FLIGHT_FAR: usize = 96 << 20;
 /// What a piece is reckoned at besides the bytes it is fetched with: the memory for it and its file.
 const PIECE_COST: usize = 512;
 /// About how many sealed bytes one worker takes at once.
@@ -94,9 +96,10 @@ pub(super) struct Dispatcher {
 pub(super) fn pair(session: &Arc<Session>) -> (Fetcher, Dispatcher) {
     let (done, fetched) = unbounded();
     let under_way = UnderWay::default();
+    let in_flight = if session.vault.store().is_remote() { IN_FLIGHT_FAR } else { IN_FLIGHT_NEAR };
     let fetcher = Fetcher {
         session: session.clone(),
-        budget: Budget::new(IN_FLIGHT),
+        budget: Budget::new(in_flight),
         under_way: under_way.clone(),
         done,
         next: 0,

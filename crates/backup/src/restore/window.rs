@@ -23,8 +23,18 @@ use crate::reader::OpenPack;
 
 /// A window holds about this many bytes of content.
 pub(super) const WINDOW_BYTES: u64 = 64 << 20;
-/// A window holds no more chunks and files than this.
-const WINDOW_FILES: usize = 8192;
+/// How much a window may hold.
+struct Limits {
+    /// Bytes of content, about.
+    bytes: u64,
+    /// Chunks and files together.
+    things: usize,
+    /// Open folders and files, as far as the process may have that many.
+    handles: usize,
+}
+const LIMITS_NEAR: Limits = Limits { bytes: WINDOW_BYTES, things: 16 << 10, handles: 512 };
+/// What is not in the same window is asked for anew: where each request is to another machine, windows are wider.
+const LIMITS_FAR: Limits = Limits { bytes: 256 << 20, things: 32 << 10, handles: 2048 };
 /// How many windows are written at once, at most.
 const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.
@@ -32,7 +42,7 @@ const COMPARED_AT_ONCE: usize = 3;
 /// How long ranges may be in sealed bytes, and how many unwanted bytes between two segments are fetched rather than asked
 /// for around them. A request to another machine costs more than a few bytes.
 const NEAR: (u64, u64) = (2 << 20, 64 << 10);
-const FAR: (u64, u64) = (6 << 20, 256 << 10);
+const FAR: (u64, u64) = (32 << 20, 512 << 10);
 /// One comparison takes about this many bytes, or this many files.
 const COMPARE_BYTES: u64 = 8 << 20;
 const COMPARE_FILES: usize = 64;
@@ -97,13 +107,15 @@ pub(super) struct Windows {
     waiting: VecDeque<Window>,
     /// Files for which nothing is to be written.
     finish: Vec<Arc<FileWork>>,
-    handles_max: usize,
+    limits: Limits,
 }
 
 impl Windows {
     pub(super) fn new(session: &Arc<Session>, tasks: Sender<Task>, fetcher: Fetcher) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let handles = limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1));
+        let limits = if session.vault.store().is_remote() { LIMITS_FAR } else { LIMITS_NEAR };
         Self {
             session: session.clone(),
             tasks,
@@ -112,7 +124,7 @@ impl Windows {
             open: Window::new(),
             waiting: VecDeque::new(),
             finish: Vec::new(),
-            handles_max: (limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1))).clamp(8, 512),
+            limits: Limits { handles: handles.clamp(8, limits.handles), ..limits },
         }
     }
 
@@ -203,9 +215,9 @@ impl Windows {
 
     fn is_full(&self) -> bool {
         let open = &self.open;
-        open.bytes >= WINDOW_BYTES
-            || open.files + open.chunks.len() >= 2 * WINDOW_FILES
-            || open.handles >= self.handles_max
+        open.bytes >= self.limits.bytes
+            || open.files + open.chunks.len() >= self.limits.things
+            || open.handles >= self.limits.handles
     }
 
     fn close_if_full(&mut self) -> Result<(), Error> {

@@ -87,7 +87,7 @@ pub(super) fn run(
 ) -> Result<Assembled, Error> {
     let index = session.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let index = index.ok_or(Error::Interrupted)?;
-    let target = pack_target(index.packs());
+    let target = pack_target(index.packs(), session.vault.store().is_remote());
     let mut assembler = Assembler {
         session,
         index,
@@ -120,9 +120,11 @@ pub(super) fn run(
     Err(Error::Interrupted)
 }
 
-/// Packs grow with the vault, so that their number does not: 16 MiB up to 4 GiB or so of packs, 128 MiB beyond 256.
-fn pack_target(packs: usize) -> u64 {
+/// Packs grow with the vault, so that their number does not: 16 MiB up to 4 GiB or so of packs, 128 MiB beyond 256. Where
+/// each is a request to another machine, they begin with 64 MiB.
+fn pack_target(packs: usize, is_remote: bool) -> u64 {
     match packs {
+        0..1024 if is_remote => 64 << 20,
         0..256 => 16 << 20,
         256..1024 => 32 << 20,
         1024..4096 => 64 << 20,

@@ -122,8 +122,14 @@ fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<Opti
     bytes.extend_from_slice(&signature);
     let id = ObjectHash::of(&bytes);
     let tenure = session.tenure.as_ref().ok_or(Error::Interrupted)?;
-    match tenure.commit(id, &envelope.needs, &bytes.into())? {
-        Outcome::Committed => Ok(Some(id)),
+    let bytes = bytes.into();
+    match tenure.commit(id, &envelope.needs, &bytes)? {
+        Outcome::Committed => {
+            if let Some(cached) = session.vault.cached() {
+                session.vault.wait(cached.remember(&id.snapshot_name(), bytes));
+            }
+            Ok(Some(id))
+        }
         Outcome::Lost { written, .. } => {
             if written {
                 discard(session, id, envelope)?;

@@ -11,7 +11,7 @@ use content::segment::{Compression, Grain, Sealer};
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use store::{Cached, StoreError};
 use vault::fragment::PackRecord;
-use vault::pack::{PackAssembler, PackKind};
+use vault::pack::{PackAssembler, PackKind, Tail, trailer_in_tail};
 use vault::{ObjectHash, PackId};
 
 use super::assemble::NewFragment;
@@ -22,7 +22,7 @@ use crate::Error;
 use crate::reader::TAIL_GUESS;
 
 /// Packs on their way to the store hold no more bytes than this together, unless one alone does.
-const UPLOADING_MAX: u64 = 48 << 20;
+const UPLOADING_MAX: u64 = 72 << 20;
 /// A fragment is due when this many packs wait for one, or an eighth of all, whichever is more: a first backup of any
 /// size writes few fragments, and a killed one loses little of its index.
 const FRAGMENT_PACKS: usize = 8;
@@ -93,23 +93,39 @@ pub(super) fn run(
     }
 }
 
-/// Keeps a stored pack in the parts that a [`crate::Reader`] asks for.
-async fn remember(cached: &Cached, name: &str, parts: &[Bytes], size: u64) {
+/// Keeps what a [`crate::Reader`] asks for of a stored pack: its segments if it has trees, and its end. `parts` are those
+/// of the pack, or only the last ones where the segments are not kept.
+async fn remember(cached: &Cached, name: &str, parts: &[Bytes], kind: PackKind, size: u64) {
     let mut start = 0;
-    for part in parts {
+    for part in parts.iter().filter(|_| kind == PackKind::Tree) {
         let end = start + part.len() as u64;
         cached.remember_range(name, start..end, part.clone()).await;
         start = end;
     }
-    let mut tail = Vec::new();
-    let mut missing = TAIL_GUESS as usize;
-    for part in parts.iter().rev() {
-        let taken = part.slice(part.len().saturating_sub(missing)..);
-        missing -= taken.len();
-        tail.push(taken);
+    let end = end_of(parts).concat();
+    let guessed = end.get(end.len().saturating_sub(TAIL_GUESS as usize)..).unwrap_or_default();
+    cached.remember_tail(name, TAIL_GUESS, guessed, size).await;
+    if let Ok(Tail::Need(length)) = trailer_in_tail(&Bytes::copy_from_slice(guessed), size) {
+        let all = usize::try_from(length).ok().and_then(|length| end.get(end.len().checked_sub(length)?..));
+        if let Some(all) = all {
+            cached.remember_tail(name, length, all, size).await;
+        }
     }
-    tail.reverse();
-    cached.remember_tail(name, TAIL_GUESS, &tail.concat(), size).await;
+}
+
+/// The last parts of a pack, which hold its trailer.
+fn end_of(parts: &[Bytes]) -> Vec<Bytes> {
+    let mut missing = TAIL_GUESS as usize;
+    let mut first = parts.len();
+    // The trailer is the last part, and longer than was guessed where there are many chunks.
+    for part in parts.iter().rev() {
+        if missing == 0 {
+            break;
+        }
+        missing = missing.saturating_sub(part.len());
+        first -= 1;
+    }
+    parts.get(first..).unwrap_or_default().to_vec()
 }
 
 impl Packing<'_> {
@@ -201,14 +217,18 @@ impl Packing<'_> {
             PackKind::Tree => None,
         };
         let done = self.uploaded_in.clone();
-        // The next backup reads the trees of this one.
-        let cached = self.session.vault.cached().filter(|_| pack.kind == PackKind::Tree).cloned();
-        let parts = cached.as_ref().map(|_| finished.parts.clone());
+        // The next backup reads the trees of this one, and a restore the tables of all packs.
+        let cached = self.session.vault.cached().cloned();
+        let parts = match (&cached, pack.kind) {
+            (None, _) => Vec::new(),
+            (Some(_), PackKind::Tree) => finished.parts.clone(),
+            (Some(_), PackKind::Data) => end_of(&finished.parts),
+        };
         self.session.vault.spawn(async move {
             let name = finished.hash.pack_name();
             let outcome = store::put_in(store.as_ref(), &name, finished.parts, class.as_ref()).await;
-            if let (Ok(()), Some(cached), Some(parts)) = (&outcome, cached, parts) {
-                remember(&cached, &name, &parts, finished.size).await;
+            if let (Ok(()), Some(cached)) = (&outcome, cached) {
+                remember(&cached, &name, &parts, pack.kind, finished.size).await;
             }
             // Nobody listens only when the run has failed already.
             let _ = done.send(Uploaded { record, chunks, outcome });

@@ -10,15 +10,19 @@ use content::cut::Cutter;
 use content::index::{Index, PackChunks, open_directories};
 use content::segment::Opener;
 use content::tree::Time;
+use futures_util::StreamExt;
+use store::Store;
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
 use vault::relocation::Holders;
 use vault::{ObjectHash, PackId, SystemId, name};
 
 use super::BackupRequest;
 use super::journal::Journal;
-use crate::tenure::WritingTenure;
+use crate::tenure::{WritingTenure, look_around};
 use crate::{Error, Progress, Reader, Snapshot, SnapshotList, Vault};
 
+/// How many index fragments are fetched at once.
+const FRAGMENTS_AT_ONCE: usize = 4;
 /// How many opened bytes of the previous tree are kept.
 const TREE_CACHE: usize = 8 << 20;
 
@@ -58,15 +62,18 @@ impl<'a> Session<'a> {
         let paths = absolute(&request.paths)?;
         let system = system_id(vault);
         // Before anything else is read: what is there now stays until the lease has ended.
-        let tenure = match request.dry_run {
-            true => None,
-            false => Some(WritingTenure::begin(vault, system)?),
+        let (tenure, around) = match request.dry_run {
+            true => (None, vault.wait(look_around(vault))?),
+            false => {
+                let (tenure, around) = WritingTenure::begin(vault, system)?;
+                (Some(tenure), around)
+            }
         };
         let holders = match &tenure {
             Some(tenure) => tenure.holders(),
-            None => Arc::new(vault.wait(Holders::read(vault.store().as_ref(), vault.id()))?),
+            None => Arc::new(vault.wait(Holders::read(around.as_ref(), vault.id()))?),
         };
-        let snapshots = SnapshotList::load(vault)?;
+        let snapshots = SnapshotList::load_from(vault, &around)?;
         // Those in the trash too: the chain goes on after the newest that there was.
         let in_trash = snapshots.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
         let all = snapshots.snapshots.iter().chain(in_trash);
@@ -78,7 +85,7 @@ impl<'a> Session<'a> {
         let reader = Reader::new(vault, TREE_CACHE);
         reader.know(holders.clone());
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;
-        let index = open_index(vault, progress)?;
+        let index = open_index(vault, &around, progress)?;
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let session = Self {
             vault,
@@ -98,7 +105,7 @@ impl<'a> Session<'a> {
             tenure,
             holders,
         };
-        let damaged = vault.wait(vault::damage::read_all(vault.store().as_ref(), vault.id()))?;
+        let damaged = vault.wait(vault::damage::read_all(around.as_ref(), vault.id()))?;
         session.distrust(damaged.into_iter().map(|damaged| damaged.pack));
         // Of the snapshot before, what is condemned and was not moved.
         let going = session
@@ -167,8 +174,8 @@ pub(super) fn store_fragment(vault: &Vault, records: &[PackRecord]) -> Result<Ob
 
 /// Brings the local index up to date with the vault's fragments. A damaged fragment is skipped: what it lists is
 /// stored again when it is met.
-fn open_index(vault: &Arc<Vault>, progress: &Progress) -> Result<Index, Error> {
-    let objects = vault.wait(vault.store().list(name::INDEX))?;
+fn open_index(vault: &Arc<Vault>, store: &Arc<dyn Store>, progress: &Progress) -> Result<Index, Error> {
+    let objects = vault.wait(store.list(name::INDEX))?;
     let listed: HashSet<ObjectHash> =
         objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
     let folder = vault.cache_folder().join("index");
@@ -178,10 +185,17 @@ fn open_index(vault: &Arc<Vault>, progress: &Progress) -> Result<Index, Error> {
         return Ok(index);
     }
     let mut opener = Opener::new();
-    for fragment in index.missing(&listed) {
+    let missing = index.missing(&listed);
+    let fetch = |fragment: ObjectHash| {
+        let store = vault.store().clone();
+        async move { (fragment, store.get(&fragment.index_name(), FRAGMENT_MAX).await) }
+    };
+    let mut fetched =
+        std::pin::pin!(futures_util::stream::iter(missing).map(fetch).buffered(FRAGMENTS_AT_ONCE));
+    while let Some((fragment, bytes)) = vault.wait(fetched.next()) {
         progress.checkpoint()?;
         let name = fragment.index_name();
-        let bytes = match vault.wait(vault.store().get(&name, FRAGMENT_MAX)) {
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) if error.kind == store::Kind::NotFound => continue,
             Err(error) => return Err(error.into()),

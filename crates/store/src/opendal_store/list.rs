@@ -5,7 +5,60 @@ use futures_util::TryStreamExt;
 use super::{Remote, answer, info};
 use crate::{Kind, ObjectInfo, Operation, StoreError, name};
 
+/// This many names that nobody asked for are passed over in one listing of neighbours.
+const PASSED_OVER_MAX: usize = 1000;
+
 impl Remote {
+    /// The lists of neighbouring folders by one listing, where the service can begin one at a name.
+    pub(super) async fn list_each(&self, folders: &[&str]) -> Result<Vec<Vec<ObjectInfo>>, StoreError> {
+        let (first, last) = (folders.iter().min(), folders.iter().max());
+        if let (Some(first), Some(last)) = (first, last)
+            && folders.len() > 1
+            && self.operator.info().capability().list_with_start_after
+            && let Ok(Some(lists)) = self.list_between(first, last, folders).await
+        {
+            return Ok(lists);
+        }
+        let mut lists = Vec::with_capacity(folders.len());
+        for folder in folders {
+            lists.push(self.list(folder).await?);
+        }
+        Ok(lists)
+    }
+
+    /// What is in these folders, from the first to the last of them; nothing when too much lies between.
+    async fn list_between(
+        &self,
+        first: &str,
+        last: &str,
+        folders: &[&str],
+    ) -> opendal::Result<Option<Vec<Vec<ObjectInfo>>>> {
+        let mut lists = vec![Vec::new(); folders.len()];
+        let mut passed_over = 0;
+        let lister = self.operator.lister_with("/").recursive(true).start_after(first).into_future();
+        let mut lister = answer(lister).await?;
+        while let Some(entry) = answer(lister.try_next()).await? {
+            let (object, metadata) = entry.into_parts();
+            if object.as_str() > last && !object.starts_with(last) {
+                break;
+            }
+            let place = folders.iter().position(|folder| object.starts_with(folder));
+            match place.and_then(|place| lists.get_mut(place)) {
+                Some(list) if metadata.is_file() && name::check(&object).is_ok() => {
+                    list.push(info(object, &metadata));
+                }
+                _ => passed_over += 1,
+            }
+            if passed_over > PASSED_OVER_MAX {
+                return Ok(None);
+            }
+        }
+        for list in &mut lists {
+            list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            list.dedup_by(|a, b| a.name == b.name);
+        }
+        Ok(Some(lists))
+    }
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         let folder = if prefix.is_empty() { "/" } else { prefix };
         let mut objects = Vec::new();

@@ -16,6 +16,7 @@ use reqsign_core::{Context, OsEnv};
 use reqsign_file_read_tokio::TokioFileRead;
 
 use super::{Remote, answer, refusal};
+use crate::web::refusal::Refusal;
 use crate::{Kind, Operation, StoreError, Warming, Warmth};
 
 /// How long a signature for one request is good.
@@ -64,7 +65,7 @@ impl Remote {
             }
             Err(error) => {
                 let found = self.error_at(operation.verb(), object, &error);
-                let is_unknown = refusal::refusal(&error).is_some_and(refusal::Refusal::is_unknown);
+                let is_unknown = refusal::refusal(&error).is_some_and(Refusal::is_unknown);
                 // Of what cannot be warmed S3 says the same as of what has to be.
                 let is_unsupported = is_unknown || found.kind == Kind::Cold;
                 Err(if is_unsupported { StoreError { kind: Kind::Unsupported, ..found } } else { found })

@@ -8,6 +8,7 @@ use opendal::{Buffer, Error, ErrorKind, Operator};
 
 use super::wire::SILENCE;
 use super::{ANSWER, Remote, SINGLE_REQUEST_MAX, answer, refusal, within};
+use crate::web::refusal::Refusal;
 use crate::{Kind, Operation, StorageClass, StoreError, name, random};
 
 /// The slowest upload that is waited for, in bytes per second. A connection that stands still ends much earlier.
@@ -38,7 +39,7 @@ impl Remote {
             match self.write(&operator, object, bytes.clone(), true).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConditionNotMatch => return Ok(()),
-                Err(error) if refusal::refusal(&error).is_some_and(refusal::Refusal::is_unknown) => {
+                Err(error) if refusal::refusal(&error).is_some_and(Refusal::is_unknown) => {
                     self.creates_only.store(false, Ordering::Relaxed);
                 }
                 Err(error) => return Err(self.unwritten(operation, object, &error)),

@@ -2,9 +2,9 @@
 
 use reqwest::Url;
 
-use super::failure::Failure;
 use crate::Kind;
 use crate::name::NAME_BYTES_MAX;
+use crate::web::Failure;
 
 /// The longest container name of Swift, in bytes.
 const CONTAINER_BYTES_MAX: usize = 256;
@@ -70,6 +70,11 @@ impl Address {
     /// The path of an object below the path of a storage URL, without percent signs.
     pub(super) fn plain_path(&self, storage_path: &str, name: &str) -> String {
         format!("{}/{}/{}", storage_path.trim_end_matches('/'), self.container, self.full_name(name))
+    }
+
+    /// An object as the source of a copy.
+    pub(super) fn copy_source(&self, name: &str) -> String {
+        format!("/{}/{}", encode(&self.container), encode(&self.full_name(name)))
     }
 
     /// An object below a storage URL.

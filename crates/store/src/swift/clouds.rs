@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
-use super::secret::Secret;
 use crate::Kind;
+use crate::web::Failure;
+use crate::web::Secret;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::clouds;
-use super::failure::Failure;
-use super::secret::Secret;
+use crate::web::Failure;
+use crate::web::Secret;
 use crate::{Kind, StoreError};
 
 /// How to log in to a Swift. It cannot be printed, and what is secret in it is wiped when it is dropped.

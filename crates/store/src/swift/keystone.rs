@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use super::address;
 use super::credentials::{Application, Domain, Identity, Keystone, Named};
-use super::failure::Failure;
-use super::http::{Http, Request};
 use super::login::{Expiry, Token, refused};
-use super::secret::Secret;
-use super::time;
 use crate::Kind;
+use crate::web::Failure;
+use crate::web::Secret;
+use crate::web::time;
+use crate::web::{Http, Request};
 
 /// The largest answer that is read, in bytes: a catalogue of hundreds of services.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::address;
 use super::credentials::{Method, SwiftCredentials};
-use super::failure::Failure;
-use super::http::{Http, Request};
 use super::keystone;
-use super::response::Response;
-use super::secret::Secret;
 use crate::Kind;
+use crate::web::Failure;
+use crate::web::Response;
+use crate::web::Secret;
+use crate::web::{Http, Request};
 
 /// The right to use an account for some time.
 pub(super) struct Token {

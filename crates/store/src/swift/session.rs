@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::{Method, SwiftCredentials};
-use super::failure::Failure;
-use super::http::{Http, Request};
 use super::login::{self, Expiry, Token};
-use super::response::Response;
 use crate::Kind;
+use crate::web::Failure;
+use crate::web::Response;
+use crate::web::{Http, Request};
 
 /// Servers tell the life of a token in whole seconds, rounded down.
 const SECOND: Duration = Duration::from_secs(1);

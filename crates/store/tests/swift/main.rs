@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use services::Service;
-use store::{Store, StoreError, SwiftCredentials, SwiftStore};
+use store::{Store, SwiftCredentials, SwiftStore};
 
 /// One server for all tests that run at the same time; it ends with the last of them.
 fn shared() -> Arc<Service> {
@@ -96,7 +96,7 @@ async fn names(store: &dyn Store, prefix: &str) -> Vec<String> {
 }
 
 /// The error and all its causes.
-fn chain(error: &StoreError) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -23,3 +23,4 @@ pub mod stats;
 pub mod store;
 pub mod undelete;
 mod units;
+mod warming;

@@ -64,10 +64,13 @@ pub fn choose(packs: &[StoredPack], which: &ReadPacks) -> Vec<(ObjectHash, u64)>
 }
 
 /// What reading one pack showed.
-struct Verdict {
-    bytes_read: u64,
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) bytes_read: u64,
     /// The pack as a whole.
-    damage: Option<Damage>,
+    pub(crate) damage: Option<Damage>,
+    /// What its own table says that it holds, as far as the table could be read.
+    pub(crate) holds: Option<Held>,
     /// Segments that do not match their hashes.
     segments: Vec<(PackId, u32)>,
     /// An index fragment says something else of it.
@@ -108,10 +111,6 @@ impl Check<'_> {
     fn judge(&mut self, object: ObjectHash, outcome: Result<Verdict, StoreError>) -> Result<(), VaultError> {
         let verdict = match outcome {
             Ok(verdict) => verdict,
-            Err(error) if error.kind == Kind::Cold => {
-                self.report.findings.add(cold(object));
-                return Ok(());
-            }
             Err(error) => return self.unreadable_pack(object, error).map(|_| ()),
         };
         self.report.bytes_read += verdict.bytes_read;
@@ -156,7 +155,26 @@ pub fn table_differs(object: ObjectHash) -> Finding {
     )
 }
 
-async fn read_pack(
+/// Reads the table of a pack of `size` bytes and nothing else of it.
+pub(crate) async fn read_table(
+    store: &Arc<dyn Store>,
+    object: ObjectHash,
+    size: u64,
+    vault: VaultId,
+) -> Result<Verdict, StoreError> {
+    Ok(match PackReading::begin(store.as_ref(), object, size, vault).await? {
+        Ok(reading) => Verdict {
+            bytes_read: reading.encoded_trailer().len() as u64,
+            holds: Some(Held::new(size, reading.trailer(), reading.encoded_trailer())),
+            ..Verdict::default()
+        },
+        Err(damage) => Verdict { damage: Some(damage), ..Verdict::default() },
+    })
+}
+
+/// Reads a pack of `size` bytes whole and compares it with its name, and with what an index fragment says of it. Ends
+/// early, without a verdict, when the watch is cancelled.
+pub(crate) async fn read_pack(
     store: &Arc<dyn Store>,
     object: ObjectHash,
     size: u64,
@@ -164,7 +182,7 @@ async fn read_pack(
     held: Option<Held>,
     watch: &Arc<dyn Watch>,
 ) -> Result<Verdict, StoreError> {
-    let mut verdict = Verdict { bytes_read: 0, damage: None, segments: Vec::new(), table_differs: false };
+    let mut verdict = Verdict::default();
     let mut reading = match PackReading::begin(store.as_ref(), object, size, vault).await? {
         Ok(reading) => reading,
         Err(damage) => {
@@ -172,6 +190,7 @@ async fn read_pack(
             return Ok(verdict);
         }
     };
+    verdict.holds = Some(Held::new(size, reading.trailer(), reading.encoded_trailer()));
     verdict.table_differs = held.is_some_and(|held| !held.is_from(reading.encoded_trailer()));
     let name = object.pack_name();
     for piece in reading.pieces() {

@@ -17,12 +17,12 @@ use crate::snapshot::{self, Envelope, PackNeed};
 const VAULT: VaultId = VaultId::new([7; 16]);
 
 /// A small vault: two packs, a fragment for each, and a chain of two snapshots; the first needs one pack.
-struct Sample {
-    store: Arc<dyn Store>,
+pub(crate) struct Sample {
+    pub(crate) store: Arc<dyn Store>,
     key: SigningKey,
-    packs: Vec<FinishedPack>,
+    pub(crate) packs: Vec<FinishedPack>,
     fragments: Vec<String>,
-    snapshots: Vec<ObjectHash>,
+    pub(crate) snapshots: Vec<ObjectHash>,
 }
 
 fn sign(key: &SigningKey, context: &str, mut bytes: Vec<u8>) -> Bytes {
@@ -35,7 +35,7 @@ fn verifying(key: &SigningKey) -> VerifyingKey {
     VerifyingKey::new(key.verifying_key().to_bytes())
 }
 
-fn a_pack(id: u8) -> FinishedPack {
+pub(crate) fn a_pack(id: u8) -> FinishedPack {
     let mut pack = PackAssembler::new(PackKind::Data, VAULT, PackId::new([id; 16]));
     // More than one piece.
     for number in 0..6u8 {
@@ -44,11 +44,16 @@ fn a_pack(id: u8) -> FinishedPack {
     pack.finish(0, Bytes::from_static(b"envelope"), Bytes::from_static(b"directory"))
 }
 
-fn need(pack: &FinishedPack, id: u8, segments: &[u32]) -> PackNeed {
+pub(crate) fn need(pack: &FinishedPack, id: u8, segments: &[u32]) -> PackNeed {
     PackNeed { pack: PackId::new([id; 16]), object: pack.hash, segments: segments.iter().copied().collect() }
 }
 
-fn a_snapshot(key: &SigningKey, sequence: u64, previous: ObjectHash, needs: Vec<PackNeed>) -> Bytes {
+pub(crate) fn a_snapshot(
+    key: &SigningKey,
+    sequence: u64,
+    previous: ObjectHash,
+    needs: Vec<PackNeed>,
+) -> Bytes {
     let envelope = Envelope {
         vault: VAULT,
         system: SystemId::new([2; 16]),
@@ -66,7 +71,7 @@ fn a_snapshot(key: &SigningKey, sequence: u64, previous: ObjectHash, needs: Vec<
 }
 
 impl Sample {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let key = SigningKey::from_bytes(&[5; 32]);
         let descriptor = Descriptor {
@@ -100,7 +105,7 @@ impl Sample {
         sample
     }
 
-    async fn commit(&mut self, sequence: u64, needs: Vec<PackNeed>) -> ObjectHash {
+    pub(crate) async fn commit(&mut self, sequence: u64, needs: Vec<PackNeed>) -> ObjectHash {
         let previous = self.snapshots.last().copied().unwrap_or_default();
         let bytes = a_snapshot(&self.key, sequence, previous, needs);
         let id = ObjectHash::of(&bytes);
@@ -109,7 +114,7 @@ impl Sample {
         id
     }
 
-    async fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) async fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = self.store.get(name, u64::MAX).await.unwrap().to_vec();
         change(&mut bytes);
         self.store.replace(name, vec![bytes.into()]).await.unwrap();

@@ -13,6 +13,7 @@ use crate::moving::{Mover, read_segments};
 use crate::name::{ObjectHash, VaultId};
 use crate::pack::{PackKind, SegmentRow, read_trailer};
 use crate::relocation::Moved;
+use crate::sabotage::{Rule, keeps};
 
 /// What compaction did.
 #[derive(Debug, Default)]
@@ -61,6 +62,10 @@ pub(super) async fn run(
             }
             if watch.is_cancelled() {
                 break;
+            }
+            if !keeps(Rule::SegmentsAreCopied) {
+                compaction.emptied.push(*object);
+                continue;
             }
             match compaction.empty(*object, view, plan, watch).await {
                 Ok(Ok(())) => compaction.emptied.push(*object),

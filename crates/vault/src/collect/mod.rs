@@ -30,6 +30,7 @@ use crate::lease::{self, Lease, Renewal, Role, Seen};
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
+use crate::sabotage::{Rule, keeps};
 use crate::trash;
 
 /// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
@@ -260,12 +261,11 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<bool, VaultError> {
         let is_blind = view.unreadable_snapshots().next().is_some();
-        if is_blind || watch.is_cancelled() {
+        if is_blind && keeps(Rule::BlindnessDeletesNothing) || watch.is_cancelled() {
             return Ok(false);
         }
         let class = self.options.data_class.as_ref();
-        let compacted =
-            compact::run(self.store, self.vault, view, plan, class, self.random, watch).await?;
+        let compacted = compact::run(self.store, self.vault, view, plan, class, self.random, watch).await?;
         report.segments_moved += compacted.segments;
         report.bytes_moved += compacted.bytes;
         for (object, damage) in &compacted.damaged {
@@ -282,6 +282,7 @@ impl Collector<'_> {
         watch.stage("writing down what is not needed");
         // New places first: packs, then what leads to them, then the sentence.
         let worn = fragments::worn(view, &going);
+        self.still_there().await?;
         fragments::rewrite(self.store, self.vault, view, &worn, &going, compacted.packs).await?;
         let relocated = self.relocate(view, plan, &going, compacted.moved).await?;
         let mut objects: Vec<Condemned> = Vec::new();
@@ -337,7 +338,9 @@ impl Collector<'_> {
             wanted.extend(moved.map(place));
         }
         // Where it cannot be told which object is the one, all that were known stay known.
-        let stays = |object: &ObjectHash| view.objects.contains_key(object) && !going.contains(object);
+        let stays = |object: &ObjectHash| {
+            view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
+        };
         let disputed =
             view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
         wanted.extend(disputed.map(|(pack, object, segments)| Moved {
@@ -352,7 +355,9 @@ impl Collector<'_> {
         if is_right && old.len() <= 1 {
             return Ok(Vec::new());
         }
-        if !wanted.is_empty() {
+        if !wanted.is_empty() && keeps(Rule::MovesAreToldOf) {
+            // By an old view it would lead to what is gone.
+            self.still_there().await?;
             let bytes = relocation::encode(self.vault, (self.random)(), &wanted);
             records::write(self.store.as_ref(), name::RELOCATIONS, bytes).await?;
         }

@@ -8,6 +8,7 @@ use super::view::{PackObject, View};
 use crate::condemned::What;
 use crate::name::{ObjectHash, PackId};
 use crate::pack::PackKind;
+use crate::sabotage::{Rule, keeps};
 
 /// Packs smaller than this are worth joining, when there are many.
 const SMALL: u64 = 8 << 20;
@@ -117,6 +118,9 @@ fn keeper(
     let moved_to = objects.iter().filter(|object| view.moved.has_moved(pack, **object) && is_full(object));
     if let Some(object) = moved_to.min_by_key(rank) {
         return Some(*object);
+    }
+    if !keeps(Rule::KeepersAreTrusted) {
+        return objects.iter().filter(|object| is_full(object)).min_by_key(rank).copied();
     }
     // What a relocation leads to is a copy that a collector made; a snapshot may name it too.
     let named = view.named.get(&pack).into_iter().flatten();

@@ -14,6 +14,7 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{Role, Seen};
+use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
     /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
@@ -25,7 +26,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
-        let is_blind = view.unreadable_snapshots().next().is_some();
+        let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
         for condemnation in &view.row.condemnations {
@@ -36,7 +37,7 @@ impl Collector<'_> {
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
             if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
-                self.store.delete(&condemnation.name).await?;
+                self.drop_record(&condemnation.name).await?;
                 report.taken_back += back.len() as u64;
                 continue;
             }
@@ -46,10 +47,10 @@ impl Collector<'_> {
                 let missing =
                     |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
                 if rest.iter().any(|object| missing(&object)) {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                    self.write_record(&rest).await?;
                 }
                 if self.options.settle.is_zero() {
-                    self.store.delete(&condemnation.name).await?;
+                    self.drop_record(&condemnation.name).await?;
                     report.taken_back += back.len() as u64;
                 }
                 continue;
@@ -58,7 +59,7 @@ impl Collector<'_> {
                 rest.iter().filter(|object| view.has(object.what, object.hash)).copied().collect();
             if present.is_empty() {
                 if self.may_be_forgotten(view, condemnation) {
-                    self.store.delete(&condemnation.name).await?;
+                    self.drop_record(&condemnation.name).await?;
                 }
                 continue;
             }
@@ -77,9 +78,9 @@ impl Collector<'_> {
                 // What was to replace them is not what it says: they are the truth.
                 rest.retain(|object| !refuted.contains(object));
                 if !rest.is_empty() {
-                    condemned::write(self.store.as_ref(), self.vault, (self.random)(), &rest).await?;
+                    self.write_record(&rest).await?;
                 }
-                self.store.delete(&condemnation.name).await?;
+                self.drop_record(&condemnation.name).await?;
                 report.taken_back += refuted.len() as u64;
                 continue;
             }
@@ -95,15 +96,27 @@ impl Collector<'_> {
         if !swept.is_empty() {
             swept.sort();
             swept.dedup();
-            condemned::write(self.store.as_ref(), self.vault, (self.random)(), &swept).await?;
+            self.write_record(&swept).await?;
             // Where the new one may be hidden yet, the old ones go in a later cleanup.
             if self.options.settle.is_zero() {
                 for name in done {
-                    self.store.delete(&name).await?;
+                    self.drop_record(&name).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Writes what stays condemned. Whoever slept has an old view, by which it might take back what another, who is right,
+    /// is about to delete.
+    async fn write_record(&mut self, objects: &[Condemned]) -> Result<(), VaultError> {
+        self.still_there().await?;
+        condemned::write(self.store.as_ref(), self.vault, (self.random)(), objects).await.map(drop)
+    }
+
+    async fn drop_record(&mut self, name: &str) -> Result<(), VaultError> {
+        self.still_there().await?;
+        Ok(self.store.delete(name).await?)
     }
 
     async fn delete(
@@ -146,7 +159,8 @@ impl Collector<'_> {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
         let in_the_way = |lease: &&Seen| {
-            lease.role != Role::Collector
+            keeps(Rule::LeasesAreWaitedFor)
+                && lease.role != Role::Collector
                 && lease.begun <= seen_by_all
                 && !self.options.is_over(lease, view.now)
         };
@@ -159,6 +173,9 @@ impl Collector<'_> {
         let is_old = |now: SystemTime| condemnation.since + super::REMEMBERED <= now;
         let packs: HashSet<_> =
             condemnation.objects.iter().filter(|o| o.what == What::Pack).map(|o| o.hash).collect();
+        if !keeps(Rule::NamesAreRemembered) {
+            return true;
+        }
         is_old(view.now)
             && view.not_understood.is_empty()
             && view.fragments.iter().all(|fragment| fragment.packs.iter().all(|pack| !packs.contains(pack)))
@@ -186,6 +203,7 @@ const DELETES_AT_ONCE: usize = 16;
 /// Whether a condemned object is needed after all.
 fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
     match object.what {
+        _ if !keeps(Rule::NeedsAreReadAgain) => false,
         What::Pack => plan.needed.contains(&object.hash) && view.objects.contains_key(&object.hash),
         What::Snapshot => {
             matches!(view.snapshots.get(&object.hash), Some(Standing::Live | Standing::Unreadable))
@@ -197,6 +215,9 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
 /// itself does not count as long as there is one that somebody names.
 fn is_replaced(view: &View, plan: &Plan, object: &Condemned) -> bool {
+    if !keeps(Rule::NeedsAreReadAgain) {
+        return true;
+    }
     let condemned = view.row.of(What::Pack);
     let has_named = |pack| {
         view.objects.iter().any(|(other, seen)| {

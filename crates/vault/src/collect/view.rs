@@ -17,6 +17,7 @@ use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
 use crate::pack::{PackKind, Trailer, read_trailer};
 use crate::pins::Pins;
 use crate::relocation::Holders;
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 use crate::snapshot::{self, SNAPSHOT_MAX};
 use crate::trash::Trash;
@@ -181,8 +182,8 @@ impl View {
             let forgotten = self.trash.get(id);
             // A pin that cannot be read may be anybody's.
             let is_pinned = pins.until(id, self.now).is_some() || !pins.unreadable().is_empty();
-            let expired =
-                !is_pinned && forgotten.is_some_and(|forgotten| forgotten.since + delay <= self.now);
+            let is_over = |since| since + delay <= self.now || !keeps(Rule::TrashKeeps);
+            let expired = !is_pinned && forgotten.is_some_and(|forgotten| is_over(forgotten.since));
             let decoded = match outcome {
                 Ok(bytes) => snapshot::decode(&bytes, id, vault),
                 Err(error) => match error.kind {

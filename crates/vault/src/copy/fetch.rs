@@ -172,7 +172,9 @@ async fn transfer(
     let is_data = Trailer::decode(&record.trailer).is_ok_and(|trailer| trailer.kind == PackKind::Data);
     let class = options.data_class.as_ref().filter(|_| is_data);
     store::put_in(target.as_ref(), &name, vec![bytes], class).await?;
-    if options.verify && let Err(damage) = read_back(target, &name, size, object).await? {
+    if options.verify
+        && let Err(damage) = read_back(target, &name, size, object).await?
+    {
         return Ok(Arrival::BadThere(damage));
     }
     Ok(Arrival::There(record))

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use tokio::time::timeout;
 
 use super::failure::{Failure, kind_of};
+use super::refusal::Refusal;
 use super::secret::Secret;
 use super::time;
 use crate::Kind;
@@ -18,27 +19,27 @@ const ERROR_CHARS_SHOWN: usize = 200;
 const FIRST_ROOM: u64 = 32 << 20;
 
 /// The head of an answer, and the way to its body.
-pub(super) struct Response {
+pub(crate) struct Response {
     inner: reqwest::Response,
     idle_timeout: Duration,
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(inner: reqwest::Response, idle_timeout: Duration) -> Self {
         Self { inner, idle_timeout }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.inner.status()
     }
 
     /// A header as text; nothing when it is not there or no ASCII text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.inner.headers().get(name)?.to_str().ok()
     }
 
     /// What the header `Content-Length` says, also of an answer without a body.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.header("content-length")?.trim().parse().ok()
     }
 
@@ -52,7 +53,7 @@ impl Response {
 
     /// Leaves out `skip` bytes and reads at most `limit` more, never keeping more than that. The second value says
     /// whether the body goes on after them.
-    pub(super) async fn read(&mut self, mut skip: u64, limit: u64) -> Result<(Bytes, bool), Failure> {
+    pub(crate) async fn read(&mut self, mut skip: u64, limit: u64) -> Result<(Bytes, bool), Failure> {
         let out_of_memory = |_| Failure::new(Kind::Other, "not enough memory");
         let expected = self.length().unwrap_or(0).saturating_sub(skip).min(limit);
         let mut kept = Vec::new();
@@ -78,17 +79,26 @@ impl Response {
     }
 
     /// Takes the rest of a short body, so that the connection can be used again.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         // The answer itself was understood: what becomes of the connection is no failure.
         let _ = self.read(0, ERROR_BYTES_MAX).await;
     }
 
     /// The failure that this answer is, with a short quotation of its text. `secrets` are what was sent and must not
     /// come back in a message.
-    pub(super) async fn into_failure(mut self, secrets: &[&Secret]) -> Failure {
+    pub(crate) async fn into_failure(mut self, secrets: &[&Secret]) -> Failure {
         let status = self.status();
         let retry_after = self.header("retry-after").and_then(retry_after);
         let body = self.read(0, ERROR_BYTES_MAX).await.map(|(bytes, _)| bytes).unwrap_or_default();
+        // A server of S3 says more by its own code than by the status.
+        let refusal = Refusal::new(status, self.inner.headers(), &body).of_a_grant();
+        if refusal.has_code() {
+            let kind = match refusal.kind() {
+                Kind::Other => kind_of(status),
+                kind => kind,
+            };
+            return Failure { retry_after, ..Failure::new(kind, refusal) };
+        }
         let body = quote(&String::from_utf8_lossy(&body), secrets);
         let said = if body.is_empty() { String::new() } else { format!(": {body}") };
         let cause = format!("the server answered {status}{said}");

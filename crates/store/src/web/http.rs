@@ -21,26 +21,26 @@ use crate::Kind;
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing may move, in either direction.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shorter than servers keep an idle connection, so that they seldom close one as we begin to use it.
 const KEPT_CONNECTION: Duration = Duration::from_secs(15);
 
 /// A request that can be sent more than once: its bytes are shared.
 #[derive(Clone)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<Vec<Bytes>>,
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Vec<Bytes>>,
 }
 
 impl Request {
-    pub(super) fn new(method: Method, url: Url) -> Self {
+    pub(crate) fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: HeaderMap::new(), body: None }
     }
 
     /// With a header. Text that no header can hold is the user's: a password with a line break, say.
-    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Failure> {
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Failure> {
         let mut value = HeaderValue::from_str(value).map_err(|_| {
             Failure::new(
                 Kind::PermissionDenied,
@@ -54,7 +54,7 @@ impl Request {
 }
 
 /// A client with its pool of connections.
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client,
     /// The server's clock minus ours, in seconds.
     skew_seconds: AtomicI64,
@@ -64,7 +64,7 @@ pub(super) struct Http {
 
 impl Http {
     /// A client that trusts the roots of this machine and those of a file with PEM certificates.
-    pub(super) fn new(certificates: Option<&[u8]>) -> Result<Self, Failure> {
+    pub(crate) fn new(certificates: Option<&[u8]>) -> Result<Self, Failure> {
         let mut builder = Client::builder()
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -84,18 +84,18 @@ impl Http {
         })
     }
 
-    pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
+    pub(crate) fn set_idle_timeout(&mut self, limit: Duration) {
         self.idle_timeout = limit;
     }
 
     /// The server's clock minus ours, in whole seconds, by its latest answer.
-    pub(super) fn skew_seconds(&self) -> Option<i64> {
+    pub(crate) fn skew_seconds(&self) -> Option<i64> {
         self.has_skew.load(Ordering::Acquire).then(|| self.skew_seconds.load(Ordering::Acquire))
     }
 
     /// Sends a request and waits for the head of the answer, whatever its status is. `sent` counts the bytes of the
     /// body that were handed over.
-    pub(super) async fn send(&self, request: Request, sent: Arc<AtomicU64>) -> Result<Response, Failure> {
+    pub(crate) async fn send(&self, request: Request, sent: Arc<AtomicU64>) -> Result<Response, Failure> {
         let Request { method, url, headers, body } = request;
         let mut builder = self.client.request(method, url).headers(headers);
         if let Some(parts) = body {

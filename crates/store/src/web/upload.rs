@@ -8,12 +8,19 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use md5::{Digest, Md5};
+
+use super::failure::Failure;
+use crate::Kind;
 
 /// The most that is handed over at once. Small, so that a slow line shows progress often enough.
 const PIECE_BYTES_MAX: usize = 64 << 10;
 
+/// Fewer bytes than this are hashed where we are; more, on a thread that may block (it would take a millisecond).
+const HASHED_AT_ONCE: u64 = 512 << 10;
+
 /// Parts of an object on their way. Nothing is copied: a piece shares its bytes with the part.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     parts: std::vec::IntoIter<Bytes>,
     current: Bytes,
     left: u64,
@@ -22,15 +29,35 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(parts: Vec<Bytes>, sent: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(parts: Vec<Bytes>, sent: Arc<AtomicU64>) -> Self {
         let left = length(&parts);
         Self { parts: parts.into_iter(), current: Bytes::new(), left, sent }
     }
 }
 
 /// The bytes of all parts.
-pub(super) fn length(parts: &[Bytes]) -> u64 {
+pub(crate) fn length(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
+}
+
+/// The MD5 of all parts: what a server can compare with what it got.
+pub(crate) async fn md5_of(parts: &[Bytes]) -> Result<[u8; 16], Failure> {
+    let hash = |parts: &[Bytes]| {
+        let mut hasher = Md5::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        hasher.finalize().into()
+    };
+    if length(parts) < HASHED_AT_ONCE {
+        return Ok(hash(parts));
+    }
+    let parts = parts.to_vec();
+    let task = tokio::task::spawn_blocking(move || hash(&parts));
+    task.await.map_err(|error| Failure::new(Kind::Other, error))
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Body for Upload {

@@ -1,4 +1,4 @@
-//! The three ways in which Swift writes a time.
+//! The ways in which servers write a time.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,12 +8,12 @@ use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, of the headers `Date`, `Last-Modified` and `Retry-After`.
-pub(super) fn from_http(text: &str) -> Option<SystemTime> {
+pub(crate) fn from_http(text: &str) -> Option<SystemTime> {
     Some(rfc2822::parse(text).ok()?.timestamp().into())
 }
 
 /// `1763881200.12345`: seconds since 1970, of the header `X-Timestamp`.
-pub(super) fn from_seconds(text: &str) -> Option<SystemTime> {
+pub(crate) fn from_seconds(text: &str) -> Option<SystemTime> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = fraction.get(..fraction.len().min(9))?;
     let mut nanoseconds = if fraction.is_empty() { 0 } else { fraction.parse::<u32>().ok()? };
@@ -24,13 +24,13 @@ pub(super) fn from_seconds(text: &str) -> Option<SystemTime> {
 }
 
 /// `2026-11-23T07:00:00.123450`, without a zone and meant as UTC, of a listing.
-pub(super) fn from_listing(text: &str) -> Option<SystemTime> {
+pub(crate) fn from_listing(text: &str) -> Option<SystemTime> {
     let time: DateTime = text.parse().ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().into())
 }
 
 /// How long from one time to another, both as `2026-11-23T07:00:00.000000Z`, as Keystone writes them.
-pub(super) fn between(start: &str, end: &str) -> Option<Duration> {
+pub(crate) fn between(start: &str, end: &str) -> Option<Duration> {
     let (start, end): (Timestamp, Timestamp) = (start.parse().ok()?, end.parse().ok()?);
     Duration::try_from(end.duration_since(start)).ok()
 }

@@ -10,24 +10,24 @@ use crate::{Kind, StoreError};
 
 /// A failed request: everything of a [`StoreError`] but the operation, the object and the place.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) kind: Kind,
-    pub(super) cause: Box<dyn Error + Send + Sync>,
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) cause: Box<dyn Error + Send + Sync>,
     /// How long the server asked to be left alone.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Failure {
-    pub(super) fn new(kind: Kind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn new(kind: Kind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind, cause: cause.into(), retry_after: None }
     }
 
-    /// For an answer that no Swift gives.
-    pub(super) fn strange(what: &str) -> Self {
+    /// For an answer that no server of its kind gives.
+    pub(crate) fn strange(what: &str) -> Self {
         Self::new(Kind::Other, format!("the server's answer is not understood: {what}"))
     }
 
-    pub(super) fn into_error(self, operation: &'static str, object: &str, location: String) -> StoreError {
+    pub(crate) fn into_error(self, operation: &'static str, object: &str, location: String) -> StoreError {
         let error = StoreError::new(self.kind, operation, object, location).because(self.cause);
         StoreError { retry_after: self.retry_after, ..error }
     }
@@ -51,6 +51,13 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
+/// Somebody who was asked for help failed.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { kind: error.kind, retry_after: error.retry_after, cause: Box::new(error) }
+    }
+}
+
 /// Whether TLS refused the other side, which does not pass with time. Below, that is "invalid data".
 fn is_certificate(error: &reqwest::Error) -> bool {
     let mut next = error.source();
@@ -69,7 +76,7 @@ fn is_certificate(error: &reqwest::Error) -> bool {
 }
 
 /// What a status means that the caller did not expect.
-pub(super) fn kind_of(status: StatusCode) -> Kind {
+pub(crate) fn kind_of(status: StatusCode) -> Kind {
     match status.as_u16() {
         401 | 403 => Kind::PermissionDenied,
         404 => Kind::NotFound,

@@ -1,6 +1,9 @@
 //! The S3 store against a real gateway.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod grants;
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,9 +21,9 @@ fn gateway() -> &'static Service {
     GATEWAY.get_or_init(|| Service::start("ceph"))
 }
 
-/// Opens a location with the gateway's credentials, some of them replaced.
-fn open_with(location: &str, changes: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
-    let look_up = |key: &str| {
+/// The gateway's credentials, some of them replaced.
+fn settings(changes: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> + Sync {
+    move |key: &str| {
         let changed = changes.iter().find(|(changed, _)| *changed == key);
         match changed {
             Some((_, value)) => Some((*value).to_owned()),
@@ -30,7 +33,12 @@ fn open_with(location: &str, changes: &[(&str, &str)]) -> Result<Arc<dyn Store>,
             }
             None => None,
         }
-    };
+    }
+}
+
+/// Opens a location with the gateway's credentials, some of them replaced.
+fn open_with(location: &str, changes: &[(&str, &str)]) -> Result<Arc<dyn Store>, StoreError> {
+    let look_up = settings(changes);
     let opened = Location::parse(location).and_then(|location| location.open_with(&look_up));
     match &opened {
         Ok(store) => assert!(!format!("{store:?} {}", store.location()).contains(SECRET)),

@@ -5,15 +5,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A password or a token: it cannot be printed and is wiped when it is dropped.
 #[derive(Clone, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub(super) struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
-    pub(super) fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The text, for the one place that sends it.
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -1,0 +1,68 @@
+//! The simulator can fail: with any one safety rule taken away there is a seed at which it shows, and with the rule kept
+//! the same seed shows nothing. Several of these rules are there because the simulator found the loss.
+//!
+//! When scenarios change, seeds mean something else: then others are looked for, which takes a while, and told.
+#![allow(clippy::print_stdout, reason = "a test tells its seeds")]
+
+use sim::{quiet, scenario};
+use vault::sabotage::{Rule, break_rule};
+
+/// Where a search for another seed begins, and how many are tried.
+const FIRST: u64 = 1_000_000;
+const SEARCHED: u64 = 20_000;
+
+/// What comes of a broken rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// Something promised is lost.
+    Loss,
+    /// Garbage stays: other rules keep what would be lost.
+    Garbage,
+}
+
+/// What a scenario shows while a rule is broken.
+fn shown(rule: Rule, seed: u64) -> Option<Shows> {
+    break_rule(Some(rule));
+    let violation = scenario::run(seed, false).violation;
+    break_rule(None);
+    violation.map(|what| if what.starts_with(quiet::AT_REST) { Shows::Garbage } else { Shows::Loss })
+}
+
+/// Whether a seed shows that a rule is needed, and nothing else.
+fn shows(rule: Rule, seed: u64, shows: Shows) -> bool {
+    shown(rule, seed) == Some(shows) && scenario::run(seed, false).violation.is_none()
+}
+
+fn is_caught(rule: Rule, seed: u64, what: Shows) {
+    if shows(rule, seed, what) {
+        return;
+    }
+    // Something that scenarios depend on was changed, so that seeds mean something else: there must be another one.
+    let found = (FIRST..FIRST + SEARCHED).find(|seed| shows(rule, *seed, what));
+    let found = found.unwrap_or_else(|| panic!("{rule:?}: nothing shows it among {SEARCHED} scenarios"));
+    println!("{rule:?}: seed {found} shows it now, and {seed} does not any more");
+}
+
+macro_rules! caught {
+    ($($name:ident: $rule:ident, $seed:literal, $shows:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            is_caught(Rule::$rule, $seed, Shows::$shows);
+        })*
+    };
+}
+
+caught! {
+    leases_are_waited_for: LeasesAreWaitedFor, 1_003_099, Loss;
+    needs_are_read_again: NeedsAreReadAgain, 1_000_104, Loss;
+    writers_read_condemnations: WritersReadCondemnations, 1_000_077, Loss;
+    commits_are_timed: CommitsAreTimed, 1_000_004, Loss;
+    segments_are_copied: SegmentsAreCopied, 1_000_002, Garbage;
+    moves_are_told_of: MovesAreToldOf, 1_000_000, Garbage;
+    blindness_deletes_nothing: BlindnessDeletesNothing, 1_000_208, Loss;
+    names_are_remembered: NamesAreRemembered, 1_000_356, Loss;
+    keepers_are_trusted: KeepersAreTrusted, 1_000_043, Loss;
+    disputed_moves_stay: DisputedMovesStay, 1_002_736, Loss;
+    the_trash_keeps: TrashKeeps, 1_000_014, Loss;
+    moves_are_known: MovesAreKnown, 1_000_011, Loss;
+}
