@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::Operation;
+
 /// What went wrong, for code that has to decide what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -99,6 +101,9 @@ impl StoreError {
         match self.kind {
             Kind::NotFound if self.object.is_empty() => "Check the location, or create the store first.",
             Kind::NotFound => "Run a check to see what else is missing.",
+            Kind::PermissionDenied if self.operation == Operation::Warm.verb() => {
+                "Use a key that may do this (on Amazon S3 the right is s3:RestoreObject), or let its owner warm the packs."
+            }
             Kind::PermissionDenied => {
                 "Run as a user who may read and write the store (or change its owner), or check the credentials."
             }
