@@ -15,7 +15,7 @@ use crate::freezer::Freezer;
 /// The class that is cold.
 pub const KEPT_COLD: &str = "GLACIER";
 const FILES: u64 = 12;
-const FILE_BYTES: usize = 8 << 20;
+const FILE_BYTES: usize = 5 << 20;
 /// How many bytes there are to back up.
 pub const BYTES: u64 = FILES * FILE_BYTES as u64;
 
