@@ -15,8 +15,8 @@ use crate::freezer::Freezer;
 /// The class that is cold.
 pub const KEPT_COLD: &str = "GLACIER";
 const FILES: u64 = 12;
-const FILE_BYTES: usize = 5 << 20;
-/// How many bytes there are to back up.
+const FILE_BYTES: usize = 8 << 20;
+/// How many bytes there are to back up: more than fit into one pack.
 pub const BYTES: u64 = FILES * FILE_BYTES as u64;
 
 /// One server for all tests that run at the same time; it ends with the last of them.
