@@ -107,6 +107,7 @@ fn a_restore_tells_asks_once_waits_and_is_right() {
 #[test]
 fn a_part_needs_only_its_own_packs() {
     let cold = Cold::with_data_in("part", Some("GLACIER"));
+    cold.keep_keys_in_a_file();
     cold.back_up();
     cold.forget_cache();
     cold.freezer.warms_in(Duration::from_secs(1));

@@ -73,9 +73,13 @@ impl Cold {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.command(arguments);
-        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"] {
-            command.env(name, self.service.setting(name));
+        let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        if self.world.path("home/.aws/credentials").exists() {
+            command.env("AWS_PROFILE", "vault");
+        } else {
+            command.envs(keys.map(|name| (name, self.service.setting(name))));
         }
+        command.env("AWS_REGION", self.service.setting("AWS_REGION"));
         command
             .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.freezer.proxy().port()))
             .env("STRONGROOM_VAULT", format!("{}/vault", self.location()))
@@ -124,6 +128,15 @@ impl Cold {
     #[track_caller]
     pub fn is_source(&self, target: &str) {
         assert_same(&self.before, &look(&self.world.path(target)));
+    }
+
+    /// From now on the keys are where Amazon's own tools keep them, and not in the environment.
+    pub fn keep_keys_in_a_file(&self) {
+        let [key, secret] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| self.service.setting(name));
+        let text = format!("[vault]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+        std::fs::create_dir_all(self.world.path("home/.aws")).unwrap();
+        std::fs::write(self.world.path("home/.aws/credentials"), text).unwrap();
     }
 
     /// As on another machine.
