@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::grant::{Grant, Mint, Permission, Settle};
 #[cfg(feature = "locations")]
 use crate::survey::{Survey, Surveyed};
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError, network};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, network};
 
 /// A store whose connections outlive the runtimes of those who call it.
 #[derive(Debug)]
@@ -119,6 +119,31 @@ impl<S: Store + 'static> Store for Networked<S> {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete.verb(), name, |inner, name| async move { inner.delete(&name).await }).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.0.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.0.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let class = class.clone();
+        self.run(Operation::Put.verb(), name, |inner, name| async move {
+            inner.put_as(&name, parts, &class).await
+        })
+        .await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.run(Operation::Stat.verb(), name, |inner, name| async move { inner.warmth(&name).await }).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.run(Operation::Warm.verb(), name, move |inner, name| async move { inner.warm(&name, how).await })
+            .await
     }
 }
 

@@ -1,17 +1,13 @@
-//! What a bucket offers besides objects. OpenDAL asks no such thing, so S3 is asked here: with requests that the same
-//! signer signs, over the same connections.
+//! What a bucket offers besides objects. OpenDAL asks no such thing, so S3 is asked here.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, Request, StatusCode, Uri};
 use opendal::raw::oio::ReadStream;
-use opendal::{Buffer, Error, ErrorKind, HttpBody, Metadata};
-use reqsign_aws_v4::{Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider};
-use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer};
-use reqsign_file_read_tokio::TokioFileRead;
+use opendal::{Buffer, HttpBody, Metadata};
 
-use super::{OpendalStore, Remote, answer, refusal};
+use super::{OpendalStore, Remote, answer, refusal, s3};
 use crate::network;
 use crate::survey::{Survey, Surveyed};
 use crate::web::refusal::{Refusal, between};
@@ -21,54 +17,15 @@ const TRIAL: Duration = Duration::from_secs(60);
 /// Of an answer no more is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// Who signs questions about a bucket of S3.
-pub(super) struct Questions {
-    signer: Signer<Credential>,
-    /// How many folders deep in the bucket the store is.
-    depth: usize,
-    /// Whether it is Amazon's own server.
-    is_amazon: bool,
-}
-
-impl Questions {
-    pub(super) fn new(
-        provider: ProvideCredentialChain<Credential>,
-        region: &str,
-        prefix: &str,
-        is_amazon: bool,
-    ) -> Self {
-        let signer = Signer::new(Context::new(), provider, RequestSigner::new("s3", region));
-        Self { signer, depth: depth(prefix), is_amazon }
-    }
-
-    /// The address of the bucket, from that of an object in the store.
-    fn bucket<'a>(&self, object: &str, path: &'a str) -> Option<&'a str> {
-        let last = self.depth + depth(object);
-        let end = path.rmatch_indices('/').nth(last.checked_sub(1)?)?.0;
-        Some(path.get(..end)?).map(|path| if path.is_empty() { "/" } else { path })
-    }
+/// The address of the bucket, from that of an object in the store, which is `prefix` deep in it.
+fn bucket_path<'a>(prefix: &str, object: &str, path: &'a str) -> Option<&'a str> {
+    let last = depth(prefix) + depth(object);
+    let end = path.rmatch_indices('/').nth(last.checked_sub(1)?)?.0;
+    Some(path.get(..end)?).map(|path| if path.is_empty() { "/" } else { path })
 }
 
 fn depth(path: &str) -> usize {
     path.split('/').filter(|part| !part.is_empty()).count()
-}
-
-/// Credentials that the caller has.
-pub(super) fn of_keys(key: &str, secret: &str, token: Option<&str>) -> ProvideCredentialChain<Credential> {
-    let keys = StaticCredentialProvider::new(key, secret);
-    ProvideCredentialChain::new().push(match token {
-        Some(token) => keys.with_session_token(token),
-        None => keys,
-    })
-}
-
-/// Credentials from the usual files, and from the machine's role if it `asks_machine`.
-pub(super) fn of_files(profile: Option<&str>, asks_machine: bool) -> ProvideCredentialChain<Credential> {
-    let mut usual = DefaultCredentialProvider::builder();
-    if let Some(profile) = profile {
-        usual = usual.with_profile(profile);
-    }
-    ProvideCredentialChain::new().push(if asks_machine { usual } else { usual.no_imds() }.build())
 }
 
 #[async_trait]
@@ -84,17 +41,17 @@ impl Remote {
     /// Whether the object is in a bucket in which the server may not keep the condition that nothing is there. Ceph's
     /// gateway (16.2) does not where there are versions; Amazon's does.
     pub(super) fn ignores_conditions(&self, object: &Metadata) -> bool {
-        let is_other = self.questions.as_ref().is_some_and(|questions| !questions.is_amazon);
+        let is_other = self.s3.as_ref().is_some_and(|service| !service.is_amazons());
         is_other && object.version().is_some()
     }
 
     async fn survey(&self, object: &str) -> Survey {
         let creates_only = Some(self.creates_only());
-        let Some(questions) = &self.questions else {
+        let Some(service) = &self.s3 else {
             return Survey { creates_only, gives_grants: Some(false), ..Survey::default() };
         };
-        let versions = self.ask(questions, object, "versioning").await;
-        let lock = self.ask(questions, object, "object-lock").await;
+        let versions = self.ask(service, object, "versioning").await;
+        let lock = self.ask(service, object, "object-lock").await;
         let lock = lock.as_ref().and_then(Answer::lock);
         Survey {
             creates_only,
@@ -106,24 +63,15 @@ impl Remote {
     }
 
     /// What the bucket says to `GET ?question`. The server's address is where `object` is.
-    async fn ask(&self, questions: &Questions, object: &str, question: &str) -> Option<Answer> {
+    async fn ask(&self, service: &s3::Service, object: &str, question: &str) -> Option<Answer> {
         let transport = self.operator.context().http_transport();
         let near = answer(self.operator.presign_stat(object, TRIAL)).await.ok()?;
         let (scheme, authority) = (near.uri().scheme_str()?, near.uri().authority()?);
-        let bucket = questions.bucket(object, near.uri().path())?;
+        let bucket = bucket_path(service.prefix(), object, near.uri().path())?;
         let uri: Uri = format!("{scheme}://{authority}{bucket}?{question}").parse().ok()?;
-        let (mut head, ()) = Request::get(uri).body(()).ok()?.into_parts();
-        let context =
-            Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(transport.clone());
-        let signer = questions.signer.clone().with_context(context);
-        let signing = async {
-            let failed = |error| Error::new(ErrorKind::Unexpected, "not signed").set_source(error);
-            signer.sign(&mut head, None).await.map_err(failed)
-        };
-        answer(signing).await.ok()?;
-        // The client sets it by itself.
-        head.headers.remove(http::header::HOST);
-        match answer(transport.fetch(Request::from_parts(head, Buffer::new()))).await {
+        let request = Request::get(uri).body(Buffer::new()).ok()?;
+        let request = answer(service.sign(request, transport)).await.ok()?;
+        match answer(transport.fetch(request)).await {
             Ok(response) => {
                 let status = response.status();
                 let text = answer(read(response.into_body())).await.ok()?;
@@ -210,8 +158,6 @@ mod tests {
 
     #[test]
     fn the_bucket_is_where_its_objects_are() {
-        let questions =
-            |prefix: &str| Questions::new(of_keys("key", "secret", None), "region", prefix, false);
         for (prefix, path, bucket) in [
             ("", "/vaults/test/a", "/vaults"),
             ("x", "/vaults/x/test/a", "/vaults"),
@@ -220,9 +166,9 @@ mod tests {
             ("", "/test/a", "/"),
             ("", "/below/a/gateway/vaults/test/a", "/below/a/gateway/vaults"),
         ] {
-            assert_eq!(questions(prefix).bucket("test/a", path), Some(bucket), "{path}");
+            assert_eq!(bucket_path(prefix, "test/a", path), Some(bucket), "{path}");
         }
-        assert_eq!(questions("x/y").bucket("test/a", "/a"), None);
+        assert_eq!(bucket_path("x/y", "test/a", "/a"), None);
     }
 
     #[test]

@@ -97,6 +97,9 @@ impl Refusal {
             (_, "AccountProblem" | "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => {
                 Kind::PermissionDenied
             }
+            (_, "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated") => Kind::Cold,
+            // Asked for in a hurry, and there is no room for it: it would not help to wait.
+            (_, "GlacierExpeditedRetrievalNotAvailable" | "InvalidStorageClass") => Kind::Unsupported,
             (401 | 403 | 407, _) => Kind::PermissionDenied,
             (404, _) => Kind::NotFound,
             (501 | 505, _) => Kind::Other,

@@ -24,3 +24,4 @@ pub mod stats;
 pub mod store;
 pub mod undelete;
 mod units;
+mod warming;
