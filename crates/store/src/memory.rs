@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,8 @@ use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name};
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Object>>,
+    /// How far its clock is ahead of the machine's.
+    ahead: Mutex<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ struct Object {
 /// A copy of its own: later changes to one do not show in the other.
 impl Clone for MemoryStore {
     fn clone(&self) -> Self {
-        Self { objects: Mutex::new(self.objects().clone()) }
+        Self { objects: Mutex::new(self.objects().clone()), ahead: Mutex::new(*self.ahead()) }
     }
 }
 
@@ -33,6 +35,21 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Moves its clock on: what is written from now on is younger than all else by that much. So a test lives through a
+    /// year in seconds.
+    pub fn advance(&self, by: Duration) {
+        *self.ahead() += by;
+    }
+
+    /// The time by its clock.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now() + *self.ahead()
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Duration> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
@@ -53,6 +70,7 @@ impl MemoryStore {
     ) -> Result<(), StoreError> {
         self.check(operation, object)?;
         let bytes = join(parts);
+        let modified = self.now();
         let mut objects = self.objects();
         // A name is an object or a folder, as on a disk.
         let below = format!("{object}/");
@@ -65,7 +83,7 @@ impl MemoryStore {
                 .because("a name is either an object or a folder"));
         }
         if overwrite || !objects.contains_key(object) {
-            objects.insert(object.to_owned(), Object { bytes, modified: SystemTime::now() });
+            objects.insert(object.to_owned(), Object { bytes, modified });
         }
         Ok(())
     }
