@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::{Kind, Store};
-use vault::collect::{self, Options, Report};
+use vault::collect::{self, CleanupError, Options, Owner, Report};
 use vault::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
 use vault::{VaultError, name, settings};
 
+use crate::regroup::{Regrouper, Trash};
 use crate::vault_access::new_runtime;
-use crate::{Error, Progress};
+use crate::{Error, Progress, Vault};
 
 /// How to clean up.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,36 @@ pub fn clean_up(
     request: &CleanupRequest,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
+    run(store, request, None, progress)
+}
+
+/// The same for whoever has a key that can read: packs in whose segments more than `dead_share` of the bytes is of chunks
+/// that no snapshot needs lose those chunks. Such a pack is closed first, and regrouped by the next cleanup, when
+/// everybody who may not know of that has ended; where the store is in order at once, both happen here if nobody is at work.
+pub fn clean_up_regrouping(
+    vault: &Arc<Vault>,
+    request: &CleanupRequest,
+    dead_share: f64,
+    progress: &Arc<Progress>,
+) -> Result<Report, Error> {
+    let mut regrouper = Regrouper::new(vault, dead_share, progress);
+    // Most of it before the collector's lease begins to run.
+    regrouper.read(Trash::LeftOut)?;
+    let mut report = run(vault.store(), request, Some(&mut regrouper), progress)?;
+    if report.packs_closed > 0 && !request.dry_run && !vault.store().is_remote() {
+        regrouper.read(Trash::LeftOut)?;
+        let second = run(vault.store(), request, Some(&mut regrouper), progress)?;
+        report.follow(second);
+    }
+    Ok(report)
+}
+
+fn run(
+    store: &Arc<dyn Store>,
+    request: &CleanupRequest,
+    owner: Option<&mut dyn Owner>,
+    progress: &Arc<Progress>,
+) -> Result<Report, Error> {
     let runtime = new_runtime()?;
     runtime.block_on(async {
         let descriptor = read_descriptor(store).await?;
@@ -46,10 +77,24 @@ pub fn clean_up(
             options.keeps_data = settings::data_may_be_cold(&descriptor, &settings);
         }
         options.dry_run = request.dry_run;
-        let random = &mut content::random::identity;
-        let report = collect::cleanup(store, descriptor.vault, &options, random, progress.as_ref()).await?;
+        let random = &mut || content::random::identity();
+        let owner = owner.map(|owner| owner as &mut dyn Owner);
+        let cleanup =
+            collect::cleanup_with(store, descriptor.vault, &options, owner, random, progress.as_ref());
+        let report = cleanup.await.map_err(of_owner)?;
         if report.ended_early { Err(Error::Interrupted) } else { Ok(report) }
     })
+}
+
+/// The owner's own errors are ours.
+fn of_owner(error: CleanupError) -> Error {
+    match error {
+        CleanupError::Owner(source) => match source.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(_) => Error::Interrupted,
+        },
+        error => error.into(),
+    }
 }
 
 /// The descriptor of the vault in `store`.

@@ -18,6 +18,7 @@ mod mount;
 mod pins;
 mod progress;
 mod reader;
+mod regroup;
 mod repair;
 mod restore;
 mod retention;
@@ -32,7 +33,7 @@ mod vault_access;
 
 pub use abilities::record_abilities;
 pub use check::{CheckReport, Finding, ReadData, Severity, check};
-pub use cleanup::{CleanupRequest, clean_up};
+pub use cleanup::{CleanupRequest, clean_up, clean_up_regrouping};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;
 pub use content::segment::Compression;

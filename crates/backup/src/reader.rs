@@ -4,12 +4,13 @@
 //! kept, within a bound in bytes.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use content::Address;
 use content::envelope::{DataKey, Place, Purpose};
-use content::segment::Opener;
+use content::segment::{Opened, Opener, touches};
 use content::tree::{Entry, FileContent, Node, decode_extents, decode_page};
 use store::{Part, Store};
 use vault::SegmentSet;
@@ -26,6 +27,9 @@ pub(crate) const TAIL_GUESS: u64 = 64 << 10;
 
 /// How much memory the tables of packs may take: those of a few thousand packs.
 const PACK_CACHE: usize = 16 << 20;
+
+/// What is said of bytes that a cleanup took out of a segment.
+const GONE: Damage = Damage::Nonsense("what is said to be in it was taken out when nothing needed it");
 
 /// A pack whose trailer was read and whose key was opened.
 #[derive(Debug)]
@@ -62,13 +66,20 @@ impl OpenPack {
     }
 
     /// Opens sealed bytes.
-    pub fn open<'a>(&self, number: u32, sealed: &[u8], opener: &'a mut Opener) -> Result<&'a [u8], Error> {
+    pub fn open<'a>(&self, number: u32, sealed: &[u8], opener: &'a mut Opener) -> Result<Opened<'a>, Error> {
         let object = || format!("{}, segment {number}", self.object.pack_name());
-        opener.open(sealed, &self.key, number).map_err(|error| Error::content(object(), error))
+        opener.open_segment(sealed, &self.key, number).map_err(|error| Error::content(object(), error))
     }
 }
 
 type SegmentKey = (PackId, u32);
+
+/// A segment's bytes, and where it has none any more.
+#[derive(Clone)]
+struct RawSegment {
+    bytes: Bytes,
+    holes: Arc<[Range<u32>]>,
+}
 
 #[derive(Default)]
 struct Cached {
@@ -78,7 +89,7 @@ struct Cached {
     packs: HashMap<PackId, Arc<OpenPack>>,
     pack_order: VecDeque<PackId>,
     pack_bytes: usize,
-    segments: HashMap<SegmentKey, Bytes>,
+    segments: HashMap<SegmentKey, RawSegment>,
     order: VecDeque<SegmentKey>,
     bytes: usize,
     openers: Vec<Opener>,
@@ -300,8 +311,7 @@ impl Reader {
         Ok((trailer, encoded))
     }
 
-    /// The raw bytes of a segment.
-    pub fn segment(&self, pack: PackId, number: u32) -> Result<Bytes, Error> {
+    fn segment(&self, pack: PackId, number: u32) -> Result<RawSegment, Error> {
         if let Some(raw) = self.cached().segments.get(&(pack, number)) {
             return Ok(raw.clone());
         }
@@ -314,7 +324,10 @@ impl Reader {
                 let range = row.offset..row.offset + u64::from(row.length);
                 let sealed = missing_is_damage(self.vault.wait(self.store.get_range(&name, range)), &name)?;
                 let mut opener = self.borrow_opener();
-                let raw = open.open(number, &sealed, &mut opener).map(Bytes::copy_from_slice);
+                let raw = open.open(number, &sealed, &mut opener).map(|opened| RawSegment {
+                    bytes: Bytes::copy_from_slice(opened.raw),
+                    holes: opened.holes.into(),
+                });
                 self.return_opener(opener);
                 raw
             },
@@ -323,9 +336,9 @@ impl Reader {
         Ok(raw)
     }
 
-    fn keep(&self, key: SegmentKey, raw: Bytes) {
+    fn keep(&self, key: SegmentKey, raw: RawSegment) {
         let mut cached = self.cached();
-        let length = raw.len();
+        let length = raw.bytes.len();
         if length > self.limit || cached.segments.insert(key, raw).is_some() {
             return;
         }
@@ -334,7 +347,7 @@ impl Reader {
         while cached.bytes > self.limit {
             let Some(oldest) = cached.order.pop_front() else { break };
             if let Some(gone) = cached.segments.remove(&oldest) {
-                cached.bytes -= gone.len();
+                cached.bytes -= gone.bytes.len();
             }
         }
     }
@@ -350,16 +363,19 @@ impl Reader {
     /// The bytes of a chunk.
     pub fn chunk(&self, address: &Address) -> Result<Bytes, Error> {
         let raw = self.segment(address.pack, address.segment)?;
+        let object = || format!("pack {}, segment {}", address.pack, address.segment);
         let start = address.offset as usize;
         let end = start + address.length as usize;
-        if end > raw.len() {
-            let object = format!("pack {}, segment {}", address.pack, address.segment);
+        if end > raw.bytes.len() {
             return Err(Error::damaged(
-                object,
+                object(),
                 Damage::Nonsense("it is shorter than what is said to be in it"),
             ));
         }
-        Ok(raw.slice(start..end))
+        if touches(&raw.holes, address.offset..address.offset.saturating_add(address.length)) {
+            return Err(Error::damaged(object(), GONE));
+        }
+        Ok(raw.bytes.slice(start..end))
     }
 
     fn page(&self, address: &Address) -> Result<Vec<Entry>, Error> {

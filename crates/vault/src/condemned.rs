@@ -8,9 +8,12 @@
 //! ```text
 //! header (8)  vault id (16)  nonce (16)
 //! count, each:  what (u8: 1 pack, 2 index fragment, 3 snapshot, 4 relocation)  hash (32)
+//!        or:    what (u8: 5 closed pack, 6 pack closed elsewhere)  pack id (16)  zeros (16)
 //! ```
+//! A pack is *closed* before the owner regroups it: what is in it is taken over from snapshots before, and no chunk in it
+//! is found by the index any more. Closing is for ever, and deletes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -18,7 +21,7 @@ use store::Store;
 
 use crate::error::{Damage, VaultError};
 use crate::header::ObjectKind;
-use crate::name::{self, ObjectHash, VaultId};
+use crate::name::{self, ObjectHash, PackId, VaultId};
 use crate::records;
 use crate::wire::{Reader, Write};
 
@@ -36,11 +39,26 @@ pub enum What {
     Fragment,
     /// A relocation.
     Relocation,
+    /// No object: a pack whose chunks are found by the index no more.
+    ClosedPack,
+    /// The same, and it is regrouped in the vault from which it was copied, never here.
+    ClosedElsewhere,
 }
 
 impl What {
-    const ALL: [(Self, u8); 4] =
-        [(Self::Pack, 1), (Self::Fragment, 2), (Self::Snapshot, 3), (Self::Relocation, 4)];
+    const ALL: [(Self, u8); 6] = [
+        (Self::Pack, 1),
+        (Self::Fragment, 2),
+        (Self::Snapshot, 3),
+        (Self::Relocation, 4),
+        (Self::ClosedPack, 5),
+        (Self::ClosedElsewhere, 6),
+    ];
+
+    /// Whether it closes a pack, in place of condemning an object.
+    pub fn is_closing(self) -> bool {
+        matches!(self, Self::ClosedPack | Self::ClosedElsewhere)
+    }
 
     fn byte(self) -> u8 {
         Self::ALL.into_iter().find(|(what, _)| *what == self).map_or(0, |(_, byte)| byte)
@@ -57,6 +75,9 @@ impl What {
             Self::Fragment => hash.index_name(),
             Self::Snapshot => hash.snapshot_name(),
             Self::Relocation => format!("{}{hash}", name::RELOCATIONS),
+            Self::ClosedPack | Self::ClosedElsewhere => {
+                Condemned { what: self, hash }.pack().map_or_else(String::new, |pack| format!("pack {pack}"))
+            }
         }
     }
 }
@@ -71,6 +92,19 @@ pub struct Condemned {
 }
 
 impl Condemned {
+    /// The closing of a pack.
+    pub fn closing(what: What, pack: PackId) -> Self {
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(pack.bytes());
+        Self { what, hash: ObjectHash::new(hash) }
+    }
+
+    /// The pack that it closes.
+    pub fn pack(&self) -> Option<PackId> {
+        let id: [u8; 16] = self.hash.bytes().get(..16)?.try_into().ok()?;
+        self.what.is_closing().then_some(PackId::new(id))
+    }
+
     /// Its object's name.
     pub fn object_name(&self) -> String {
         self.what.object_name(self.hash)
@@ -140,6 +174,19 @@ impl Row {
         Ok(Self { condemnations: readable.collect() })
     }
 
+    /// The packs that are closed, here or elsewhere, and since when.
+    pub fn closed(&self, what: What) -> HashMap<PackId, SystemTime> {
+        let mut closed: HashMap<PackId, SystemTime> = HashMap::new();
+        for condemnation in &self.condemnations {
+            for object in condemnation.objects.iter().filter(|object| object.what == what) {
+                let Some(pack) = object.pack() else { continue };
+                let since = closed.entry(pack).or_insert(condemnation.since);
+                *since = condemnation.since.min(*since);
+            }
+        }
+        closed
+    }
+
     /// All condemned objects of a kind.
     pub fn of(&self, what: What) -> HashSet<ObjectHash> {
         let all = self.condemnations.iter().flat_map(|condemnation| &condemnation.objects);
@@ -164,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_condemnation_comes_back(objects in proptest::collection::vec((0usize..4, any::<u8>()), 0..20)) {
+        fn a_condemnation_comes_back(objects in proptest::collection::vec((0usize..6, any::<u8>()), 0..20)) {
             let vault = VaultId::new([1; 16]);
             let objects: Vec<_> = objects
                 .into_iter()

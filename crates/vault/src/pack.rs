@@ -27,6 +27,9 @@ pub const TRAILER_MAX: usize = 256 << 20;
 /// A sealed segment longer than this is refused.
 pub const SEALED_SEGMENT_MAX: u32 = 9 << 20;
 
+/// The feature of a trailer whose origins say their generation, because one of them was thinned.
+const THINNED: u64 = 1;
+
 const END_MARK: [u8; 8] = *b"SROOMEND";
 const ENVELOPE_MAX: usize = 64 << 10;
 /// A trailer with more origins is refused.
@@ -70,6 +73,8 @@ pub struct Origin {
     pub envelope: Bytes,
     /// The sealed list of chunks in each segment; opaque here.
     pub directory: Bytes,
+    /// How often its segments were sealed anew, without chunks that nobody needed any more; 0 as they were first sealed.
+    pub generation: u32,
 }
 
 /// One segment in a pack's table.
@@ -107,7 +112,9 @@ impl Trailer {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.rows.len() * 40);
         out.push(self.kind.byte());
-        out.extend_from_slice(&0u64.to_le_bytes());
+        let is_thinned = self.origins.iter().any(|origin| origin.generation > 0);
+        let features = if is_thinned { THINNED } else { 0 };
+        out.extend_from_slice(&features.to_le_bytes());
         out.extend_from_slice(self.vault.bytes());
         out.extend_from_slice(self.pack.bytes());
         out.varint(self.origins.len() as u64);
@@ -116,6 +123,9 @@ impl Trailer {
             out.extend_from_slice(&origin.epoch.to_le_bytes());
             out.sized(&origin.envelope);
             out.sized(&origin.directory);
+            if is_thinned {
+                out.varint(u64::from(origin.generation));
+            }
         }
         out.varint(self.rows.len() as u64);
         for row in &self.rows {
@@ -134,8 +144,8 @@ impl Trailer {
         let kind =
             PackKind::from_byte(kind).ok_or(reader.malformed("pack kind", "it is not a known kind"))?;
         let features = reader.u64("features")?;
-        if features != 0 {
-            return Err(Damage::UnknownFeatures { bits: features });
+        if features & !THINNED != 0 {
+            return Err(Damage::UnknownFeatures { bits: features & !THINNED });
         }
         let vault = VaultId::read(&mut reader, "vault id")?;
         let pack = PackId::read(&mut reader, "pack id")?;
@@ -150,7 +160,15 @@ impl Trailer {
                 epoch: reader.u32("key epoch")?,
                 envelope: bytes.slice_ref(reader.sized("key envelope", ENVELOPE_MAX)?),
                 directory: bytes.slice_ref(reader.sized("sealed directory", TRAILER_MAX)?),
+                generation: match features & THINNED {
+                    0 => 0,
+                    _ => reader.varint_u32("generation")?,
+                },
             });
+        }
+        // One form for one content, or the table that is encoded anew would not be the one that was read.
+        if features & THINNED != 0 && origins.iter().all(|origin| origin.generation == 0) {
+            return Err(reader.malformed("features", "no origin was thinned").into());
         }
         let rows = Self::decode_rows(&mut reader, origins.len())?;
         reader.finish("trailer")?;
@@ -295,7 +313,7 @@ impl PackAssembler {
 
     /// Ends a fresh pack with its trailer.
     pub fn finish(mut self, epoch: u32, envelope: Bytes, directory: Bytes) -> FinishedPack {
-        self.origins = vec![Origin { pack: self.pack, epoch, envelope, directory }];
+        self.origins = vec![Origin { pack: self.pack, epoch, envelope, directory, generation: 0 }];
         self.finish_moved()
     }
 

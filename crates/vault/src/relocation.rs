@@ -82,6 +82,8 @@ pub struct Holders {
     condemned: HashSet<ObjectHash>,
     /// What is condemned and no pack.
     others_condemned: HashSet<ObjectHash>,
+    /// Packs in which the index finds nothing any more.
+    closed: HashSet<PackId>,
     /// The relocations that were read.
     pub records: Vec<ObjectInfo>,
 }
@@ -138,6 +140,8 @@ impl Holders {
     /// Takes in what is condemned.
     pub fn condemn(&mut self, row: &Row) {
         self.condemned.extend(row.of(What::Pack));
+        self.closed.extend(row.closed(What::ClosedPack).into_keys());
+        self.closed.extend(row.closed(What::ClosedElsewhere).into_keys());
         for what in [What::Fragment, What::Relocation, What::Snapshot] {
             self.others_condemned.extend(row.of(what));
         }
@@ -234,9 +238,14 @@ impl Holders {
         best.map(|(object, _)| *object)
     }
 
-    /// Whether a new snapshot may rely on this segment of `pack`; `named` is what the snapshot or the index says.
+    /// Whether a pack is closed: a new snapshot relies on no chunk in it that no snapshot before relied on.
+    pub fn is_closed(&self, pack: PackId) -> bool {
+        self.closed.contains(&pack)
+    }
+
+    /// Whether a new snapshot may rely on this segment of `pack`, found by the index; `named` is the object that this says.
     pub fn allows(&self, pack: PackId, named: ObjectHash, segment: u32) -> bool {
-        self.choose(pack, named, |there| there.contains(segment)).is_some()
+        !self.is_closed(pack) && self.choose(pack, named, |there| there.contains(segment)).is_some()
     }
 
     /// Other objects that may hold `pack`, the fullest first, for when the one that was named is gone.

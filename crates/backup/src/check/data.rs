@@ -14,7 +14,7 @@ use content::ChunkId;
 use content::chunk::Identifier;
 use content::envelope::{DataKey, Place, Purpose};
 use content::index::{PackChunks, open_directories};
-use content::segment::Opener;
+use content::segment::{Opened, Opener};
 use store::{Kind, StoreError};
 use tokio::task::JoinHandle;
 use vault::check::{Finding, Holdings, PackReading, Piece, Severity, cold, table_differs, unreadable};
@@ -166,12 +166,12 @@ impl Shared<'_> {
     ) {
         for (row, sealed) in segments {
             let Some(inside) = insides.get(row.origin as usize) else { continue };
-            let Ok(raw) = opener.open(sealed, &inside.key, row.number) else {
+            let Ok(opened) = opener.open_segment(sealed, &inside.key, row.number) else {
                 faults.add(inside.chunks.pack, row.number, "cannot be opened: its bytes were changed");
                 continue;
             };
             let listed = inside.chunks.segments.get(row.number as usize).map_or(&[][..], Vec::as_slice);
-            if !are_chunks(&self.identifier, raw, listed) {
+            if !are_chunks(&self.identifier, &opened, listed) {
                 faults.add(inside.chunks.pack, row.number, "does not hold the chunks it should");
             }
         }
@@ -272,17 +272,22 @@ impl Inside {
     }
 }
 
-/// Whether a segment is made of exactly these chunks.
-fn are_chunks(identifier: &Identifier, raw: &[u8], chunks: &[(ChunkId, u32)]) -> bool {
-    let mut rest = raw;
+/// Whether a segment is made of exactly these chunks; nameless ones are holes.
+fn are_chunks(identifier: &Identifier, opened: &Opened<'_>, chunks: &[(ChunkId, u32)]) -> bool {
+    let mut end = 0u32;
     for (id, length) in chunks {
-        let Some((chunk, after)) = rest.split_at_checked(*length as usize) else { return false };
-        if identifier.identify(chunk) != *id {
+        let start = end;
+        let Some(next) = start.checked_add(*length) else { return false };
+        end = next;
+        let is_right = match opened.get(start, *length) {
+            Some(chunk) => identifier.identify(chunk) == *id,
+            None => *id == ChunkId::default() && opened.holes.contains(&(start..end)),
+        };
+        if !is_right {
             return false;
         }
-        rest = after;
     }
-    rest.is_empty() && !chunks.is_empty()
+    end as usize == opened.raw.len() && !chunks.is_empty()
 }
 
 /// Fetches the pieces of one pack, a few ahead.

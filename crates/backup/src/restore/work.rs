@@ -151,11 +151,11 @@ impl Worker {
             if self.session.is_stopped() {
                 return None;
             }
-            match raw.get(offset as usize..).and_then(|rest| rest.get(..length as usize)) {
+            match raw.get(offset, length) {
                 Some(data) => file.write(at, data),
                 None => {
                     let object = format!("{}, segment {}", segment.pack.object.pack_name(), segment.number);
-                    let damage = Damage::Nonsense("it is shorter than what is said to be in it");
+                    let damage = Damage::Nonsense("it does not have what is said to be in it");
                     file.lost(&Error::damaged(object, damage));
                 }
             }

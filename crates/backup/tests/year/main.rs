@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup::{CleanupRequest, Dropped, Policy, Progress, SnapshotList, Vault, clean_up, forget};
+use backup::{
+    CleanupRequest, Dropped, Policy, Progress, SnapshotList, Vault, clean_up, clean_up_regrouping, forget,
+};
 use corpus::Corpus;
 use store::{MemoryStore, Store};
 use support::{create, run};
@@ -108,8 +110,7 @@ fn stored(vault: &Vault, folder: &str) -> u64 {
     vault.wait(vault.store().list(folder)).unwrap().iter().map(|object| object.size).sum()
 }
 
-#[test]
-fn after_a_year_a_vault_stores_little_more_than_a_fresh_one_would() {
+fn measure(clean: impl Fn(&Arc<Vault>, Arc<dyn Store>)) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str| {
         let path = folder.path().join(name);
@@ -117,10 +118,7 @@ fn after_a_year_a_vault_stores_little_more_than_a_fresh_one_would() {
         path
     };
     let begun = std::time::Instant::now();
-    let year = Year::live(&make("cache"), &make("source"), |_, store| {
-        let report = clean_up(&store, &CleanupRequest::default(), &Arc::new(Progress::new())).unwrap();
-        println!("live {} unused {} moved {}", report.bytes_live, report.bytes_unused, report.bytes_moved);
-    });
+    let year = Year::live(&make("cache"), &make("source"), clean);
     println!("lived {:?}", begun.elapsed());
     let days = year.living_days();
     let after_a_year = stored(&year.vault, "");
@@ -129,11 +127,30 @@ fn after_a_year_a_vault_stores_little_more_than_a_fresh_one_would() {
     for folder in ["packs/", "index/", "snapshots/", "trash/", "condemned/", "relocations/", "leases/"] {
         println!("{folder} {}", stored(&year.vault, folder));
     }
-    let _ = year.store.now();
     println!("days {days:?}");
-    println!(
-        "corpus {} bytes; after {DAYS} days {after_a_year} bytes, fresh {fresh}: {:.3} times",
-        year.size,
-        after_a_year as f64 / fresh as f64
-    );
+    let times = after_a_year as f64 / fresh as f64;
+    println!("corpus {} bytes; after {DAYS} days {after_a_year} bytes, fresh {fresh}: {times:.3} times", year.size);
+    times
+}
+
+#[test]
+fn without_a_key() {
+    measure(|_, store| {
+        clean_up(&store, &CleanupRequest::default(), &Arc::new(Progress::new())).unwrap();
+    });
+}
+
+#[test]
+fn with_the_key() {
+    let share = std::env::var("SHARE").map_or(0.25, |share| share.parse().unwrap());
+    measure(|vault, _| {
+        let begun = std::time::Instant::now();
+        let report =
+            clean_up_regrouping(vault, &CleanupRequest::default(), share, &Arc::new(Progress::new())).unwrap();
+        println!(
+            "live {} unused {} moved {} closed {} regrouped {} in {:?} {:?}",
+            report.bytes_live, report.bytes_unused, report.bytes_moved, report.packs_closed, report.packs_regrouped,
+            begun.elapsed(), report.not_understood
+        );
+    });
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use store::{Kind, StorageClass, Store};
 
 use super::plan::Plan;
+use super::regroup::Regrouping;
 use super::view::View;
 use crate::check::Watch;
 use crate::error::{Damage, VaultError};
@@ -29,6 +30,8 @@ pub(super) struct Compacted {
     /// Segments and bytes that were copied.
     pub segments: u64,
     pub bytes: u64,
+    /// Packs that lost what nobody needs.
+    pub regrouped: u64,
 }
 
 struct Compaction<'a> {
@@ -36,23 +39,28 @@ struct Compaction<'a> {
     vault: VaultId,
     random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
     mover: Mover<'a>,
+    owner: Option<Regrouping<'a>>,
+    regrouped: u64,
     emptied: Vec<ObjectHash>,
     damaged: Vec<(ObjectHash, Damage)>,
 }
 
 /// Moves what is alive in the objects that the plan chose. Whatever fails or is ended early, what was moved until then
 /// is good: nothing is taken away here.
-pub(super) async fn run(
-    store: &Arc<dyn Store>,
+#[expect(clippy::too_many_arguments, reason = "all that a cleanup knows")]
+pub(super) async fn run<'a>(
+    store: &'a Arc<dyn Store>,
     vault: VaultId,
     view: &View,
     plan: &Plan,
     data_class: Option<&StorageClass>,
-    random: &mut (dyn FnMut() -> [u8; 16] + Send),
+    owner: Option<Regrouping<'a>>,
+    random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
     watch: &dyn Watch,
 ) -> Result<Compacted, VaultError> {
     let mover = Mover::new(store, vault, data_class);
-    let mut compaction = Compaction { store, vault, random, mover, emptied: Vec::new(), damaged: Vec::new() };
+    let (emptied, damaged) = (Vec::new(), Vec::new());
+    let mut compaction = Compaction { store, vault, random, mover, owner, regrouped: 0, emptied, damaged };
     watch.stage("moving segments");
     watch.total(plan.moved_bytes);
     for kind in [PackKind::Data, PackKind::Tree] {
@@ -77,9 +85,9 @@ pub(super) async fn run(
         }
         compaction.mover.end_pack().await?;
     }
-    let Compaction { mover, emptied, damaged, .. } = compaction;
+    let Compaction { mover, emptied, damaged, regrouped, .. } = compaction;
     let Mover { packs, moved, segments, bytes, .. } = mover;
-    Ok(Compacted { packs, moved, emptied, damaged, segments, bytes })
+    Ok(Compacted { packs, moved, emptied, damaged, segments, bytes, regrouped })
 }
 
 impl Compaction<'_> {
@@ -114,7 +122,17 @@ impl Compaction<'_> {
                 Ok(sealed) => sealed,
                 Err(damage) => return Ok(Err(damage)),
             };
-            self.mover.place(trailer.kind, origin, sealed, self.random).await?;
+            let regrouping = self.owner.as_mut().filter(|owner| owner.packs.contains(&origin.pack));
+            match regrouping {
+                None => self.mover.place(trailer.kind, origin, sealed, self.random).await?,
+                Some(owner) => match owner.owner.thin(trailer.kind, origin, &sealed) {
+                    Ok((origin, thinned)) => {
+                        self.regrouped += 1;
+                        self.mover.place(trailer.kind, &origin, thinned, self.random).await?;
+                    }
+                    Err(damage) => return Ok(Err(damage)),
+                },
+            }
         }
         Ok(Ok(()))
     }

@@ -11,6 +11,7 @@ mod compact;
 mod fragments;
 mod plan;
 mod proof;
+mod regroup;
 mod sweep;
 mod view;
 
@@ -21,13 +22,16 @@ use std::time::{Duration, SystemTime};
 use store::{StorageClass, Store};
 
 pub use plan::{Plan, plan};
+pub use regroup::{Owner, OwnerError};
 pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
 
 use crate::check::Watch;
 use crate::condemned::{self, Condemned, What};
 use crate::error::VaultError;
+pub use crate::moving::Sealed;
 use crate::lease::{self, Lease, Renewal, Role, Seen};
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
+use self::regroup::Regrouping;
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::sabotage::{Rule, keeps};
@@ -131,6 +135,10 @@ pub struct Report {
     pub segments_moved: u64,
     /// The bytes of these.
     pub bytes_moved: u64,
+    /// Packs that were closed, to be regrouped when nobody is at work who does not know.
+    pub packs_closed: u64,
+    /// Packs that were regrouped: chunks that nobody needs are gone from their segments.
+    pub packs_regrouped: u64,
     /// Packs that no snapshot needs yet, and their bytes: a backup was interrupted or is running.
     pub unfinished: (u64, u64),
     /// Bytes that snapshots need.
@@ -160,6 +168,9 @@ pub enum CleanupError {
     /// This cleanup was stopped for longer than its lease.
     #[error("the cleanup slept for longer than its lease")]
     Overslept,
+    /// The owner could not do its part.
+    #[error("the owner could not tell what snapshots need")]
+    Owner(#[source] OwnerError),
 }
 
 impl From<store::StoreError> for CleanupError {
@@ -176,6 +187,8 @@ struct Collector<'a> {
     lease: Lease,
     /// Copies of packs that were found not to be what they say.
     false_copies: HashSet<(PackId, ObjectHash)>,
+    /// Whoever has a key, if somebody does.
+    owner: Option<&'a mut dyn Owner>,
 }
 
 /// Cleans up the vault in `store`. `random` gives 16 fresh random bytes each time.
@@ -186,9 +199,22 @@ pub async fn cleanup(
     random: &mut (dyn FnMut() -> [u8; 16] + Send),
     watch: &dyn Watch,
 ) -> Result<Report, CleanupError> {
+    cleanup_with(store, vault, options, None, random, watch).await
+}
+
+/// The same with the owner at hand, who regroups what is mostly dead.
+pub async fn cleanup_with<'a>(
+    store: &'a Arc<dyn Store>,
+    vault: VaultId,
+    options: &'a Options,
+    owner: Option<&'a mut dyn Owner>,
+    random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
+    watch: &dyn Watch,
+) -> Result<Report, CleanupError> {
     let id = random();
     let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
-    let mut collector = Collector { store, vault, options, random, lease, false_copies: HashSet::new() };
+    let false_copies = HashSet::new();
+    let mut collector = Collector { store, vault, options, random, lease, false_copies, owner };
     let mut report = Report::default();
     let outcome = collector.run(watch, &mut report).await;
     // What is left of it runs out.
@@ -217,8 +243,10 @@ impl Collector<'_> {
         if !self.false_copies.is_empty() {
             plan = plan::plan(&view, self.options, &self.false_copies);
         }
-        let condemned = self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
+        let regrouping = self.regroup(&view, &mut plan, report).await?;
+        let condemned = self.condemn(&view, &plan, &regrouping, watch, report).await.map_err(lost)?;
         self.tidy(&view).await?;
+        self.tidy_closings(&view).await?;
         if condemned && self.options.settle.is_zero() && !watch.is_cancelled() {
             // The store hides nothing: only those who are at work right now need to be waited for.
             let view = self.look(watch).await?;
@@ -230,7 +258,7 @@ impl Collector<'_> {
                 // Nobody is to be led to them any more.
                 let view = self.look(watch).await?;
                 let plan = plan::plan(&view, self.options, &self.false_copies);
-                self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
+                self.condemn(&view, &plan, &HashSet::new(), watch, report).await.map_err(lost)?;
             }
         }
         Ok(())
@@ -257,6 +285,7 @@ impl Collector<'_> {
         &mut self,
         view: &View,
         plan: &Plan,
+        regrouping: &HashSet<PackId>,
         watch: &dyn Watch,
         report: &mut Report,
     ) -> Result<bool, VaultError> {
@@ -265,7 +294,10 @@ impl Collector<'_> {
             return Ok(false);
         }
         let class = self.options.data_class.as_ref();
-        let compacted = compact::run(self.store, self.vault, view, plan, class, self.random, watch).await?;
+        let owner = self.owner.as_deref_mut().map(|owner| Regrouping { owner, packs: regrouping });
+        let compacted =
+            compact::run(self.store, self.vault, view, plan, class, owner, self.random, watch).await?;
+        report.packs_regrouped += compacted.regrouped;
         report.segments_moved += compacted.segments;
         report.bytes_moved += compacted.bytes;
         for (object, damage) in &compacted.damaged {
@@ -405,6 +437,27 @@ fn lost(error: VaultError) -> CleanupError {
 }
 
 impl Report {
+    /// Adds what a cleanup did that followed right after this one.
+    pub fn follow(&mut self, next: Self) {
+        let Self { bytes_live, bytes_unused, unfinished, waiting, not_understood, ended_early, .. } = next;
+        self.snapshots_deleted += next.snapshots_deleted;
+        self.packs_deleted += next.packs_deleted;
+        self.bytes_freed += next.bytes_freed;
+        self.snapshots_condemned += next.snapshots_condemned;
+        self.packs_condemned += next.packs_condemned;
+        self.bytes_condemned += next.bytes_condemned;
+        self.taken_back += next.taken_back;
+        self.segments_moved += next.segments_moved;
+        self.bytes_moved += next.bytes_moved;
+        self.packs_closed += next.packs_closed;
+        self.packs_regrouped += next.packs_regrouped;
+        (self.bytes_live, self.bytes_unused, self.unfinished) = (bytes_live, bytes_unused, unfinished);
+        (self.waiting, self.ended_early) = (waiting, ended_early);
+        self.not_understood.extend(not_understood);
+        self.not_understood.sort();
+        self.not_understood.dedup();
+    }
+
     fn note(&mut self, view: &View, plan: &Plan) {
         self.bytes_live = plan.live_bytes;
         self.bytes_unused = plan.unused_bytes;

@@ -41,6 +41,44 @@ pub struct Plan {
     pub moved_bytes: u64,
 }
 
+impl Plan {
+    /// Adds an object to those whose living segments are moved. Whether it is among them: one that nobody may move, or
+    /// that would be too much, is not.
+    pub(super) fn adds_move(&mut self, view: &View, options: &Options, object: ObjectHash) -> bool {
+        let Some(seen) = view.objects.get(&object) else { return false };
+        if self.moves.contains(&object) {
+            return true;
+        }
+        let cost = used(self, object, seen);
+        let fits = options.max_move.is_none_or(|most| self.moved_bytes + cost <= most);
+        let may_move = fits && is_movable(view, options, &view.row.of(What::Pack), self, object, seen);
+        if may_move {
+            self.moves.push(object);
+            self.moved_bytes += cost;
+        }
+        may_move
+    }
+}
+
+/// Whether an object may be emptied.
+fn is_movable(
+    view: &View,
+    options: &Options,
+    condemned: &HashSet<ObjectHash>,
+    plan: &Plan,
+    object: ObjectHash,
+    seen: &PackObject,
+) -> bool {
+    let whole = seen
+        .origins
+        .iter()
+        .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
+    // Before that, an older one could be hidden still.
+    let is_settled = seen.modified + options.settle + options.settle <= view.now;
+    let may_move = seen.kind == PackKind::Tree || !options.keeps_data;
+    whole && may_move && is_settled && plan.needed.contains(&object) && !condemned.contains(&object)
+}
+
 /// Makes the plan. `false_copies` are objects that were found not to hold what they say of a pack.
 pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, ObjectHash)>) -> Plan {
     let condemned = view.row.of(What::Pack);
@@ -153,14 +191,7 @@ fn used(plan: &Plan, object: ObjectHash, seen: &PackObject) -> u64 {
 
 fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>, plan: &mut Plan) {
     let movable = |(object, seen): &(&ObjectHash, &PackObject)| {
-        let whole = seen
-            .origins
-            .iter()
-            .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
-        // Before that, an older one could be hidden still.
-        let is_settled = seen.modified + options.settle + options.settle <= view.now;
-        let may_move = seen.kind == PackKind::Tree || !options.keeps_data;
-        whole && may_move && is_settled && plan.needed.contains(*object) && !condemned.contains(*object)
+        is_movable(view, options, condemned, plan, **object, seen)
     };
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));

@@ -16,7 +16,7 @@ use crate::condemned::{Condemned, What};
 use crate::error::VaultError;
 use crate::moving::prove;
 use crate::name::{ObjectHash, PackId, VaultId};
-use crate::pack::{Trailer, read_trailer};
+use crate::pack::{SegmentRow, Trailer, read_trailer};
 
 /// How closely a copy is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +118,16 @@ async fn is_copy(
 ) -> Result<bool, VaultError> {
     let Some(new) = trailer(store, keeper, old.vault).await? else { return Ok(false) };
     let Some(live) = view.live.get(&pack) else { return Ok(true) };
+    let generation = |trailer: &Trailer| trailer.origin(pack).map_or(0, |origin| origin.generation);
+    // What the owner sealed anew is not the same bytes. That it holds what is needed, its collector has said: nobody else
+    // writes relocations and closes packs.
+    let is_regrouped = generation(&new) > generation(old)
+        && view.authority(pack, keeper) == Authority::Custodian
+        && view.row.closed(What::ClosedPack).contains_key(&pack);
     for number in live.iter() {
         let Some(row) = old.row(pack, number) else { continue };
-        let Some(copy) = new.row(pack, number).filter(|copy| copy.hash == row.hash) else {
+        let is_right = |copy: &&SegmentRow| is_regrouped || copy.hash == row.hash;
+        let Some(copy) = new.row(pack, number).filter(is_right) else {
             return Ok(false);
         };
         if depth == Depth::Tables {
@@ -128,12 +135,12 @@ async fn is_copy(
         }
         let range = copy.offset..copy.offset + u64::from(copy.length);
         match store.get_range(&keeper.pack_name(), range).await {
-            Ok(sealed) if *blake3::hash(&sealed).as_bytes() == row.hash => {}
+            Ok(sealed) if *blake3::hash(&sealed).as_bytes() == copy.hash => {}
             Ok(_) => return Ok(false),
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Truncated) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
     }
     // Without its envelope no segment can be opened.
-    Ok(new.origin(pack) == old.origin(pack))
+    Ok(is_regrouped || new.origin(pack) == old.origin(pack))
 }

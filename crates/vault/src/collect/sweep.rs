@@ -33,6 +33,10 @@ impl Collector<'_> {
             if watch.is_cancelled() {
                 break;
             }
+            // Those are no sentences.
+            if condemnation.objects.iter().any(|object| object.what.is_closing()) {
+                continue;
+            }
             let (back, mut rest): (Vec<_>, Vec<_>) =
                 condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
@@ -63,7 +67,7 @@ impl Collector<'_> {
                 }
                 continue;
             }
-            if let Some(waiting) = self.blocked(view, condemnation) {
+            if let Some(waiting) = self.blocked(view, condemnation.since) {
                 report.waiting.push(waiting);
                 continue;
             }
@@ -71,6 +75,7 @@ impl Collector<'_> {
                 // Who cannot read a snapshot does not know what it needs.
                 What::Pack => !is_blind && is_replaced(view, plan, object),
                 What::Snapshot | What::Fragment | What::Relocation => true,
+                What::ClosedPack | What::ClosedElsewhere => false,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
             let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
@@ -142,19 +147,18 @@ impl Collector<'_> {
                         report.packs_deleted += 1;
                         report.bytes_freed += view.objects.get(&object.hash).map_or(0, |pack| pack.size);
                     }
-                    What::Fragment | What::Relocation => {}
+                    What::Fragment | What::Relocation | What::ClosedPack | What::ClosedElsewhere => {}
                 }
             }
         }
         Ok(())
     }
 
-    /// Why nothing that this condemnation names may be deleted yet.
-    fn blocked(&self, view: &View, condemnation: &Condemnation) -> Option<Waiting> {
+    /// Why nothing that was condemned at that time may be deleted yet: somebody may not have seen it.
+    pub(super) fn blocked(&self, view: &View, since: SystemTime) -> Option<Waiting> {
         let settle = self.options.settle;
         // Twice, since the store's times are only so good.
-        let seen_by_all = condemnation.since + settle + settle;
-        let since = condemnation.since;
+        let seen_by_all = since + settle + settle;
         if view.now < seen_by_all + settle {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
@@ -208,7 +212,7 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
         What::Snapshot => {
             matches!(view.snapshots.get(&object.hash), Some(Standing::Live | Standing::Unreadable))
         }
-        What::Fragment | What::Relocation => false,
+        What::Fragment | What::Relocation | What::ClosedPack | What::ClosedElsewhere => false,
     }
 }
 

@@ -447,7 +447,7 @@ async fn forge(toy: &mut Toy, pack: PackId, segments: &[u32]) -> ObjectHash {
     let id = PackId::new(toy.random());
     let mut forged = PackAssembler::new(PackKind::Data, VAULT, id);
     let (envelope, directory) = (Bytes::from_static(b"envelope"), Bytes::from_static(b"directory"));
-    forged.begin_origin(crate::pack::Origin { pack, epoch: 0, envelope, directory });
+    forged.begin_origin(crate::pack::Origin { pack, epoch: 0, envelope, directory, generation: 0 });
     for number in segments {
         let junk = Bytes::from(vec![0x66; SEGMENT / 10]);
         forged.push_moved(*number, *blake3::hash(&junk).as_bytes(), junk);

@@ -396,6 +396,7 @@ impl View {
             What::Relocation => {
                 self.moved.records.iter().any(|record| hash_in(record, name::RELOCATIONS) == Some(hash))
             }
+            What::ClosedPack | What::ClosedElsewhere => true,
         }
     }
 }
