@@ -77,8 +77,7 @@ fn run(
             options.keeps_data = settings::data_may_be_cold(&descriptor, &settings);
         }
         options.dry_run = request.dry_run;
-        let random = &mut || content::random::identity();
-        let owner = owner.map(|owner| owner as &mut dyn Owner);
+        let random = &mut content::random::identity;
         let cleanup =
             collect::cleanup_with(store, descriptor.vault, &options, owner, random, progress.as_ref());
         let report = cleanup.await.map_err(of_owner)?;

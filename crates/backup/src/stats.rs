@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use content::ChunkId;
 use content::index::open_directories;
 use content::segment::Opener;
 use content::tree::Time;
@@ -198,7 +199,9 @@ impl Counter<'_> {
             amount.bytes_stored += record.size;
             // One that cannot be opened is for a check to tell.
             let opened = open_directories(self.vault.keyring(), &record, &trailer, &mut self.opener);
-            for (_, length) in opened.iter().flatten().flat_map(|pack| &pack.segments).flatten() {
+            let listed = opened.iter().flatten().flat_map(|pack| &pack.segments).flatten();
+            // What was taken out has no name any more.
+            for (_, length) in listed.filter(|(id, _)| *id != ChunkId::default()) {
                 amount.chunks += 1;
                 amount.bytes_raw += u64::from(*length);
             }

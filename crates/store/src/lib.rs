@@ -48,6 +48,7 @@
 mod ahead;
 mod cached;
 mod class;
+mod counted;
 mod error;
 mod faulty;
 mod folder;
@@ -90,6 +91,7 @@ use bytes::Bytes;
 
 pub use ahead::Ahead;
 pub use cached::{Cached, Immutable, Part};
+pub use counted::{Calls, Counted};
 pub use class::{StorageClass, WarmTier, Warming, Warmth};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};

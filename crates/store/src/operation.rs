@@ -39,6 +39,21 @@ impl Operation {
         }
     }
 
+    /// One word for reports and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Replace => "replace",
+            Self::Get => "get",
+            Self::GetRange => "get_range",
+            Self::GetTail => "get_tail",
+            Self::Stat => "stat",
+            Self::List => "list",
+            Self::Delete => "delete",
+            Self::Warm => "warm",
+        }
+    }
+
     /// Whether the call changes the store.
     pub fn writes(self) -> bool {
         matches!(self, Self::Put | Self::Replace | Self::Delete)

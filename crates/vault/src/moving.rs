@@ -18,7 +18,7 @@ const TARGET: u64 = 32 << 20;
 /// … or this many origins.
 const ORIGINS: usize = 4096;
 /// Segments that lie side by side are read together, up to this many bytes.
-const READ_MAX: u64 = 8 << 20;
+pub(crate) const READ_MAX: u64 = 8 << 20;
 
 /// A source of random bytes for new names.
 pub type Random<'a> = &'a mut (dyn FnMut() -> [u8; 16] + Send);

@@ -243,6 +243,16 @@ impl Holders {
         self.closed.contains(&pack)
     }
 
+    /// The packs that are closed.
+    pub fn closed(&self) -> impl Iterator<Item = PackId> {
+        self.closed.iter().copied()
+    }
+
+    /// Takes in packs that were closed.
+    pub fn close(&mut self, packs: &[PackId]) {
+        self.closed.extend(packs);
+    }
+
     /// Whether a new snapshot may rely on this segment of `pack`, found by the index; `named` is the object that this says.
     pub fn allows(&self, pack: PackId, named: ObjectHash, segment: u32) -> bool {
         !self.is_closed(pack) && self.choose(pack, named, |there| there.contains(segment)).is_some()

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ::backup::{CleanupReport, CleanupRequest, clean_up};
+use ::backup::{CleanupReport, CleanupRequest, clean_up, clean_up_regrouping};
 use clap::Args;
 use serde_json::json;
 
-use super::units::{parse_duration, parse_share, parse_size};
-use crate::access::{Limits, Place};
+use super::units::{parse_duration, parse_percent, parse_share, parse_size};
+use crate::access::{self, Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -30,6 +30,16 @@ pub struct Cleanup {
     /// Leave data that no snapshot ever needed alone for so long: an interrupted backup goes on with it
     #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = parse_duration)]
     unfinished: Duration,
+    /// Take chunks that no snapshot needs out of packs in which they are more than this share; needs a key that can read
+    ///
+    /// Small files share segments, which stay as long as anything in them is needed. With the key, what is needed of them is
+    /// sealed anew without the rest. Every snapshot restores as before. A pack is announced by one cleanup and regrouped
+    /// by the next, when everybody who may not know of that has ended; in a folder at which nobody is at work, by the same.
+    #[arg(
+        long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "15",
+        value_parser = parse_percent
+    )]
+    regroup: Option<f64>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -37,17 +47,30 @@ pub struct Cleanup {
 
 impl Cleanup {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let store = Place::of(global)?.open_store(Limits::default())?;
         let request = CleanupRequest {
             max_unused: Some(self.max_unused / 100.0),
             max_move: self.max_move,
             unfinished: Some(self.unfinished),
             dry_run: self.dry_run,
         };
-        let shown = Shown::start(output);
-        let report = clean_up(&store, &request, shown.progress())?;
+        let (shown, report) = match self.regroup {
+            None => {
+                let store = Place::of(global)?.open_store(Limits::default())?;
+                let shown = Shown::start(output);
+                let report = clean_up(&store, &request, shown.progress())?;
+                (shown, report)
+            }
+            Some(percent) => {
+                let vault = access::open_vault(global)?;
+                let shown = Shown::start(output);
+                let report = clean_up_regrouping(&vault, &request, percent / 100.0, shown.progress())?;
+                (shown, report)
+            }
+        };
         shown.end();
         self.tell(&report, output);
+        let calls: serde_json::Map<_, _> =
+            report.calls.iter().map(|(operation, count)| (operation.name().to_owned(), json!(count))).collect();
         let figures = json!({
             "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
             "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,
@@ -56,7 +79,8 @@ impl Cleanup {
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
-            "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
+            "packs_closed": report.packs_closed, "packs_regrouped": report.packs_regrouped,
+            "calls": calls, "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
         });
         output.summary("cleanup", exit::DONE, figures);
         Ok(exit::DONE)
@@ -112,6 +136,20 @@ impl Cleanup {
                 output::size(report.unfinished.1)
             ));
         }
+        if report.packs_closed + report.packs_regrouped > 0 {
+            output.say(&format!(
+                "Regrouped: {}; announced for it: {}.",
+                output::count(report.packs_regrouped, "pack"),
+                output::count(report.packs_closed, "pack")
+            ));
+        }
+        let calls: u64 = report.calls.iter().map(|(_, count)| count).sum();
+        let kinds = report.calls.iter().map(|(operation, count)| format!("{count} {}", operation.name()));
+        output.say(&format!(
+            "Asked of the store: {} ({}).",
+            output::count(calls, "call"),
+            kinds.collect::<Vec<_>>().join(", ")
+        ));
         output.say(&format!(
             "In use: {}; unused within packs: {}.",
             output::size(report.bytes_live),

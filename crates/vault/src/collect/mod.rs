@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::{StorageClass, Store};
+use store::{Calls, Counted, StorageClass, Store};
 
 pub use plan::{Plan, plan};
 pub use regroup::{Owner, OwnerError};
@@ -149,6 +149,8 @@ pub struct Report {
     pub waiting: Vec<Waiting>,
     /// Objects that are not understood, and why: they stay, and if one of them is a snapshot, so do all packs.
     pub not_understood: Vec<(String, String)>,
+    /// Calls made to the store, by kind; not those of the owner.
+    pub calls: Calls,
     /// It was ended early.
     pub ended_early: bool,
 }
@@ -203,14 +205,17 @@ pub async fn cleanup(
 }
 
 /// The same with the owner at hand, who regroups what is mostly dead.
-pub async fn cleanup_with<'a>(
-    store: &'a Arc<dyn Store>,
+pub async fn cleanup_with(
+    store: &Arc<dyn Store>,
     vault: VaultId,
-    options: &'a Options,
-    owner: Option<&'a mut dyn Owner>,
-    random: &'a mut (dyn FnMut() -> [u8; 16] + Send),
+    options: &Options,
+    owner: Option<&mut dyn Owner>,
+    random: &mut (dyn FnMut() -> [u8; 16] + Send),
     watch: &dyn Watch,
 ) -> Result<Report, CleanupError> {
+    let counted = Arc::new(Counted::new(store.clone()));
+    let store: &Arc<dyn Store> = &(counted.clone() as Arc<dyn Store>);
+    let owner = owner.map(|owner| owner as &mut dyn Owner);
     let id = random();
     let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
     let false_copies = HashSet::new();
@@ -222,6 +227,7 @@ pub async fn cleanup_with<'a>(
     outcome?;
     ended?;
     report.ended_early = watch.is_cancelled();
+    report.calls = counted.calls();
     Ok(report)
 }
 
@@ -453,6 +459,12 @@ impl Report {
         self.packs_regrouped += next.packs_regrouped;
         (self.bytes_live, self.bytes_unused, self.unfinished) = (bytes_live, bytes_unused, unfinished);
         (self.waiting, self.ended_early) = (waiting, ended_early);
+        for (operation, count) in next.calls {
+            match self.calls.iter_mut().find(|(of, _)| *of == operation) {
+                Some((_, calls)) => *calls += count,
+                None => self.calls.push((operation, count)),
+            }
+        }
         self.not_understood.extend(not_understood);
         self.not_understood.sort();
         self.not_understood.dedup();

@@ -3,7 +3,7 @@
 //! An object's table may lie, and so may an index fragment about it. Sealed segments are compared by their hashes, which
 //! the pack that is about to go has in its own table; nobody needs a key for that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use store::{Kind, Store};
@@ -14,7 +14,7 @@ use super::{Collector, Report};
 use crate::check::Unwatched;
 use crate::condemned::{Condemned, What};
 use crate::error::VaultError;
-use crate::moving::prove;
+use crate::moving::{READ_MAX, prove, read_segments};
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{SegmentRow, Trailer, read_trailer};
 
@@ -124,21 +124,32 @@ async fn is_copy(
     let is_regrouped = generation(&new) > generation(old)
         && view.authority(pack, keeper) == Authority::Custodian
         && view.row.closed(What::ClosedPack).contains_key(&pack);
+    let by_number = |trailer: &Trailer| -> HashMap<u32, SegmentRow> {
+        trailer.rows_of(pack).into_iter().map(|row| (row.number, row)).collect()
+    };
+    let (rows, copies) = (by_number(old), by_number(&new));
+    let mut wanted = Vec::new();
     for number in live.iter() {
-        let Some(row) = old.row(pack, number) else { continue };
-        let is_right = |copy: &&SegmentRow| is_regrouped || copy.hash == row.hash;
-        let Some(copy) = new.row(pack, number).filter(is_right) else {
-            return Ok(false);
-        };
-        if depth == Depth::Tables {
-            continue;
+        let Some(row) = rows.get(&number) else { continue };
+        match copies.get(&number) {
+            Some(copy) if is_regrouped || copy.hash == row.hash => wanted.push(*copy),
+            _ => return Ok(false),
         }
-        let range = copy.offset..copy.offset + u64::from(copy.length);
-        match store.get_range(&keeper.pack_name(), range).await {
-            Ok(sealed) if *blake3::hash(&sealed).as_bytes() == copy.hash => {}
-            Ok(_) => return Ok(false),
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Truncated) => return Ok(false),
-            Err(error) => return Err(error.into()),
+    }
+    wanted.sort_by_key(|row| row.offset);
+    let mut rest = if depth == Depth::Bytes { wanted.as_slice() } else { &[] };
+    while !rest.is_empty() {
+        // Those that lie side by side are read by one call; no more of them at once than memory is meant for.
+        let mut bytes = 0;
+        let fits = |row: &&SegmentRow| {
+            bytes += u64::from(row.length);
+            bytes <= READ_MAX
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (group, after) = rest.split_at(count);
+        rest = after;
+        if read_segments(store.as_ref(), keeper, group, &Unwatched).await?.is_err() {
+            return Ok(false);
         }
     }
     // Without its envelope no segment can be opened.

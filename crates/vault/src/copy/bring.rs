@@ -11,7 +11,7 @@ use crate::error::Damage;
 use crate::fragment::{self, PackRecord};
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, SnapshotId};
-use crate::pack::read_trailer;
+use crate::pack::{Origin, read_trailer};
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::segments::SegmentSet;
@@ -183,7 +183,10 @@ impl Copying<'_> {
     async fn step(&mut self, need: &PackNeed) -> Result<Step, CopyError> {
         let vault = self.descriptor.vault;
         if let Some(object) = self.there.find(need.pack, need.object, &need.segments) {
-            return Ok(self.if_whole(object, Step::There));
+            return match self.has_all_chunks(need, object).await? {
+                true => Ok(self.if_whole(object, Step::There)),
+                false => Ok(self.regrouped(object)),
+            };
         }
         let Some(object) = self.find_here(need) else {
             let named = self.here.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
@@ -197,6 +200,9 @@ impl Copying<'_> {
             // The target may have all of it in the object where it was before.
             let found = self.there.find_in_index(self.target, vault, need.pack, &need.segments).await?;
             if let Some((object, segments)) = found {
+                if !self.has_all_chunks(need, object).await? {
+                    return Ok(self.regrouped(object));
+                }
                 return Ok(self.if_whole(object, Step::Point(object, segments)));
             }
         }
@@ -221,6 +227,47 @@ impl Copying<'_> {
             }
         }
         Ok(Step::Lost(object))
+    }
+
+    fn regrouped(&mut self, object: ObjectHash) -> Step {
+        let damage = Damage::Nonsense("its pack was regrouped there, without chunks that the snapshot may need");
+        self.fault(self.target.location(), object.pack_name(), damage);
+        Step::Lost(object)
+    }
+
+    /// Whether the object at the target has every chunk that snapshots of the source may need of a pack. Where the pack
+    /// was never closed it is as it was first sealed, or as it came from there.
+    async fn has_all_chunks(&mut self, need: &PackNeed, object: ObjectHash) -> Result<bool, CopyError> {
+        if !self.there.holders.is_closed(need.pack) {
+            return Ok(true);
+        }
+        let Some(here) = self.find_here(need) else { return Ok(false) };
+        let key = (need.pack, here, object);
+        if let Some(known) = self.chunks_known.get(&key) {
+            return Ok(*known);
+        }
+        let vault = self.descriptor.vault;
+        let there = match read_trailer(self.target.as_ref(), object, vault).await {
+            Ok(read) => read.ok().and_then(|(trailer, ..)| trailer.origin(need.pack).cloned()),
+            Err(error) => damage_of(error).map(|_| None)?,
+        };
+        let has_all = match there {
+            Some(there) if there.generation == 0 => true,
+            Some(there) => {
+                let here = match read_trailer(self.source.as_ref(), here, vault).await {
+                    Ok(read) => read.ok().and_then(|(trailer, ..)| trailer.origin(need.pack).cloned()),
+                    Err(error) => damage_of(error).map(|_| None)?,
+                };
+                // What a vault may not regroup itself came from the source, perhaps at an earlier time.
+                let is_older = |here: &Origin| {
+                    there.generation < here.generation && self.there.closed_elsewhere.contains(&need.pack)
+                };
+                here.is_some_and(|here| here.envelope == there.envelope || is_older(&here))
+            }
+            None => false,
+        };
+        self.chunks_known.insert(key, has_all);
+        Ok(has_all)
     }
 
     /// The step, unless the object at the target has another size than at the source: the target is damaged.

@@ -22,12 +22,13 @@ use bytes::Bytes;
 use store::{ObjectInfo, StorageClass, Store};
 
 use crate::check::Watch;
+use crate::condemned::{self, Condemned, What};
 use crate::descriptor::Descriptor;
 use crate::error::{Damage, VaultError};
 use crate::fragment::PackRecord;
 use crate::lease::{self, Lease};
 use crate::moving::Random;
-use crate::name::{self, ObjectHash, SnapshotId, SystemId};
+use crate::name::{self, ObjectHash, PackId, SnapshotId, SystemId};
 use crate::relocation::{Holders, Moved};
 use crate::writer::Writer;
 use shelf::Shelf;
@@ -212,6 +213,8 @@ struct Copying<'a> {
     /// Packs that no fragment at the target names yet, and the bytes of their trailers.
     records: Vec<PackRecord>,
     record_bytes: usize,
+    /// Whether an object at the target has all that may be needed of a pack that one of the source holds.
+    chunks_known: HashMap<(PackId, ObjectHash, ObjectHash), bool>,
     /// Where packs are at the target, as no relocation there says yet.
     moved: Vec<Moved>,
     /// A fragment is written for so many.
@@ -263,6 +266,7 @@ pub async fn copy(
         bad: HashMap::new(),
         records: Vec::new(),
         record_bytes: 0,
+        chunks_known: HashMap::new(),
         moved: Vec::new(),
         fragment_of: FRAGMENT_PACKS,
         report: Report { is_new, ..Report::default() },
@@ -302,6 +306,7 @@ impl Copying<'_> {
         self.there = Shelf::read(self.target, vault, holders).await?;
         let chosen = self.choose().await?;
         self.here = Holders::read(self.source.as_ref(), vault).await?;
+        self.close().await?;
         self.sizes = sizes(&self.source.list(name::PACKS).await?);
         self.watch.stage("copying");
         for snapshot in chosen {
@@ -313,6 +318,22 @@ impl Copying<'_> {
         }
         // Packs of a snapshot that is not whole arrived too: the next copy finds them.
         self.index().await
+    }
+
+    /// What is closed at the source is closed at the target, before anything of it comes.
+    async fn close(&mut self) -> Result<(), CopyError> {
+        let missing = self.here.closed().filter(|pack| !self.there.holders.is_closed(*pack));
+        let mut missing: Vec<_> =
+            missing.map(|pack| Condemned::closing(What::ClosedElsewhere, pack)).collect();
+        if missing.is_empty() || self.options.dry_run {
+            return Ok(());
+        }
+        missing.sort();
+        let closed: Vec<PackId> = missing.iter().filter_map(Condemned::pack).collect();
+        condemned::write(self.target.as_ref(), self.descriptor.vault, (self.random)(), &missing).await?;
+        self.there.holders.close(&closed);
+        self.there.closed_elsewhere.extend(closed);
+        Ok(())
     }
 
     /// The alarm went off: renews the leases if that is due. That one ran out shows at the commit.
