@@ -45,13 +45,22 @@ pub fn clean_up_regrouping(
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
     let mut regrouper = Regrouper::new(vault, dead_share, progress);
-    // Most of it before the collector's lease begins to run.
-    regrouper.read(Trash::LeftOut)?;
-    let mut report = run(vault.store(), request, Some(&mut regrouper), progress)?;
-    if report.packs_closed > 0 && !request.dry_run && !vault.store().is_remote() {
+    let is_in_order_at_once = !vault.store().is_remote();
+    let mut report = Report::default();
+    if is_in_order_at_once && !request.dry_run {
+        // What is in the store counts as needed, so first what can go.
+        report = run(vault.store(), request, None, progress)?;
+    }
+    let mut once = || {
+        // Most of it before the collector's lease begins to run.
         regrouper.read(Trash::LeftOut)?;
-        let second = run(vault.store(), request, Some(&mut regrouper), progress)?;
-        report.follow(second);
+        run(vault.store(), request, Some(&mut regrouper), progress)
+    };
+    let next = once()?;
+    let has_closed = next.packs_closed > 0;
+    report.follow(next);
+    if has_closed && is_in_order_at_once {
+        report.follow(once()?);
     }
     Ok(report)
 }
