@@ -44,7 +44,13 @@ pub fn pack(id: PackId, kind: PackKind, contents: &[Content]) -> FinishedPack {
 pub fn false_pack(id: PackId, of: PackId, contents: usize) -> FinishedPack {
     let mut pack = PackAssembler::new(PackKind::Data, VAULT, id);
     let directory = Bytes::from(vec![0; contents * CONTENT_LENGTH]);
-    pack.begin_origin(Origin { pack: of, epoch: 0, envelope: Bytes::from_static(b"envelope"), directory, generation: 0 });
+    pack.begin_origin(Origin {
+        pack: of,
+        epoch: 0,
+        envelope: Bytes::from_static(b"envelope"),
+        directory,
+        generation: 0,
+    });
     for number in 0..contents as u32 {
         let sealed = Bytes::from(vec![0xff; SEGMENT]);
         pack.push_moved(number, *blake3_of(&sealed).bytes(), sealed);

@@ -187,7 +187,7 @@ impl Regrouper {
                     continue;
                 };
                 for (origin, chunks) in trailer.origins.iter().zip(packs) {
-                    let bytes = chunks.segments.iter().map(|segment| stocked_bytes(segment)).collect();
+                    let bytes = chunks.segments.iter().map(stocked_bytes).collect();
                     let Origin { pack, generation, .. } = *origin;
                     let known = self.stock.get(&pack);
                     if known.is_none_or(|known| known.generation < generation) {

@@ -91,8 +91,8 @@ use bytes::Bytes;
 
 pub use ahead::Ahead;
 pub use cached::{Cached, Immutable, Part};
-pub use counted::{Calls, Counted};
 pub use class::{StorageClass, WarmTier, Warming, Warmth};
+pub use counted::{Calls, Counted};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;

@@ -69,8 +69,11 @@ impl Cleanup {
         };
         shown.end();
         self.tell(&report, output);
-        let calls: serde_json::Map<_, _> =
-            report.calls.iter().map(|(operation, count)| (operation.name().to_owned(), json!(count))).collect();
+        let calls: serde_json::Map<_, _> = report
+            .calls
+            .iter()
+            .map(|(operation, count)| (operation.name().to_owned(), json!(count)))
+            .collect();
         let figures = json!({
             "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
             "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,

@@ -25,13 +25,13 @@ pub use plan::{Plan, plan};
 pub use regroup::{Owner, OwnerError};
 pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
 
+use self::regroup::Regrouping;
 use crate::check::Watch;
 use crate::condemned::{self, Condemned, What};
 use crate::error::VaultError;
-pub use crate::moving::Sealed;
 use crate::lease::{self, Lease, Renewal, Role, Seen};
+pub use crate::moving::Sealed;
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
-use self::regroup::Regrouping;
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::sabotage::{Rule, keeps};

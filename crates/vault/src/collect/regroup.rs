@@ -108,9 +108,8 @@ impl Collector<'_> {
                 newer.into_iter().any(|other| other.objects.contains(object))
             };
             let is_old = record.since + super::REMEMBERED <= view.now && view.not_understood.is_empty();
-            let is_gone = |object: &Condemned| {
-                is_old && object.pack().is_some_and(|pack| !there.contains(&pack))
-            };
+            let is_gone =
+                |object: &Condemned| is_old && object.pack().is_some_and(|pack| !there.contains(&pack));
             if record.objects.iter().all(|object| is_told(object) || is_gone(object)) {
                 self.still_there().await.map_err(lost)?;
                 self.store.delete(&record.name).await?;

@@ -243,6 +243,29 @@ async fn a_writer_that_overslept_learns_what_it_lost() {
 }
 
 #[tokio::test]
+async fn a_writer_that_overslept_counts_what_is_closed_as_lost() {
+    let mut toy = Toy::new();
+    let (closed, open) = (toy.pack(1).await, toy.pack(1).await);
+    toy.commit(&[(closed, &[0]), (open, &[0])]).await;
+    let random = toy.random();
+    let mut sleeper =
+        Writer::begin(&toy.store, VAULT, random, SystemId::default(), Duration::ZERO).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let closing = [Condemned::closing(What::ClosedPack, closed.0)];
+    condemned::write(toy.store.as_ref(), VAULT, toy.random(), &closing).await.unwrap();
+    let (id, needs, bytes) = toy.snapshot(&[(closed, &[0]), (open, &[0])]);
+    let outcome = sleeper.commit(id, &needs, &bytes, &mut || toy.random()).await.unwrap();
+    let Outcome::Lost { needs: lost, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(lost.iter().map(|need| need.pack).collect::<Vec<_>>(), [closed.0]);
+    // Whoever begins now takes nothing of it from the index, and a cleanup deletes nothing because of it.
+    let holders = Holders::read(toy.store.as_ref(), VAULT).await.unwrap();
+    assert!(!holders.allows(closed.0, closed.1, 0) && holders.allows(open.0, open.1, 0));
+    assert_eq!(holders.find(closed.0, closed.1, &SegmentSet::from_iter([0])), Some(closed.1));
+    toy.clean().await;
+    assert!(toy.packs().await.contains(&closed.1));
+}
+
+#[tokio::test]
 async fn what_was_never_needed_is_left_alone_for_a_while() {
     let mut toy = Toy::new();
     let orphan = toy.pack(1).await;

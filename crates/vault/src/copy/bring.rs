@@ -230,7 +230,8 @@ impl Copying<'_> {
     }
 
     fn regrouped(&mut self, object: ObjectHash) -> Step {
-        let damage = Damage::Nonsense("its pack was regrouped there, without chunks that the snapshot may need");
+        let damage =
+            Damage::Nonsense("its pack was regrouped there, without chunks that the snapshot may need");
         self.fault(self.target.location(), object.pack_name(), damage);
         Step::Lost(object)
     }
