@@ -252,7 +252,8 @@ async fn a_writer_that_overslept_counts_what_is_closed_as_lost() {
         Writer::begin(&toy.store, VAULT, random, SystemId::default(), Duration::ZERO).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     let closing = [Condemned::closing(What::ClosedPack, closed.0)];
-    condemned::write(toy.store.as_ref(), VAULT, toy.random(), &closing).await.unwrap();
+    let nonce = toy.random();
+    condemned::write(toy.store.as_ref(), VAULT, nonce, &closing).await.unwrap();
     let (id, needs, bytes) = toy.snapshot(&[(closed, &[0]), (open, &[0])]);
     let outcome = sleeper.commit(id, &needs, &bytes, &mut || toy.random()).await.unwrap();
     let Outcome::Lost { needs: lost, .. } = outcome else { panic!("{outcome:?}") };
