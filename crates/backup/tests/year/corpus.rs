@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that a day changes, adds or removes, in shares of all.
 const CHURN: f64 = 0.01;
-const SMALL_FILES: usize = 400;
-const FOLDERS: usize = 16;
-const MEDIUM_FILES: usize = 5;
+const SMALL_FILES: usize = 500;
+const FOLDERS: usize = 20;
+const MEDIUM_FILES: usize = 8;
 const LARGE_FILES: usize = 1;
-const LARGE: usize = 3 << 20;
+const LARGE: usize = 4 << 20;
 
 /// Numbers that look random and follow from a seed (SplitMix64).
 struct Dice(u64);

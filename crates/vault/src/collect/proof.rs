@@ -39,6 +39,8 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<HashSet<Condemned>, VaultError> {
         let mut refuted = HashSet::new();
+        // Many packs went into one object: its table is read once for those that follow one another.
+        let mut last: Option<(ObjectHash, Option<Trailer>)> = None;
         for object in going.iter().filter(|object| object.what == What::Pack) {
             let Some(seen) = view.objects.get(&object.hash) else { continue };
             let needed: Vec<PackId> = seen
@@ -64,7 +66,18 @@ impl Collector<'_> {
                 if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
-                let copied = match is_copy(self.store, &old, keeper, pack, view, depth).await {
+                if last.as_ref().is_none_or(|(object, _)| *object != keeper) {
+                    last = match trailer(self.store, keeper, self.vault).await {
+                        Ok(table) => Some((keeper, table)),
+                        Err(error) if is_cold(&error) => {
+                            refuted.insert(*object);
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                }
+                let new = last.as_ref().and_then(|(_, table)| table.as_ref());
+                let copied = match is_copy(self.store, &old, new, keeper, pack, view, depth).await {
                     Err(error) if is_cold(&error) => {
                         refuted.insert(*object);
                         continue;
@@ -107,27 +120,28 @@ async fn trailer(
     }
 }
 
-/// Whether `keeper` really holds every needed segment of `pack` that the old object has.
+/// Whether `keeper`, whose table is `new`, really holds every needed segment of `pack` that the old object has.
 async fn is_copy(
     store: &Arc<dyn Store>,
     old: &Trailer,
+    new: Option<&Trailer>,
     keeper: ObjectHash,
     pack: PackId,
     view: &View,
     depth: Depth,
 ) -> Result<bool, VaultError> {
-    let Some(new) = trailer(store, keeper, old.vault).await? else { return Ok(false) };
+    let Some(new) = new else { return Ok(false) };
     let Some(live) = view.live.get(&pack) else { return Ok(true) };
     let generation = |trailer: &Trailer| trailer.origin(pack).map_or(0, |origin| origin.generation);
     // What the owner sealed anew is not the same bytes. That it holds what is needed, its collector has said: nobody else
     // writes relocations and closes packs.
-    let is_regrouped = generation(&new) > generation(old)
+    let is_regrouped = generation(new) > generation(old)
         && view.authority(pack, keeper) == Authority::Custodian
         && view.row.closed(What::ClosedPack).contains_key(&pack);
     let by_number = |trailer: &Trailer| -> HashMap<u32, SegmentRow> {
         trailer.rows_of(pack).into_iter().map(|row| (row.number, row)).collect()
     };
-    let (rows, copies) = (by_number(old), by_number(&new));
+    let (rows, copies) = (by_number(old), by_number(new));
     let mut wanted = Vec::new();
     for number in live.iter() {
         let Some(row) = rows.get(&number) else { continue };
