@@ -38,6 +38,15 @@ pub struct FirstSettings {
     pub data_class: Option<StorageClass>,
 }
 
+/// What a vault's settings say of storage classes.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    /// That of packs of data which are written from now on; the store's usual one when `None`.
+    data: Option<StorageClass>,
+    /// Whether packs of data may have been put into one that has to be warmed.
+    may_be_cold: bool,
+}
+
 impl FirstSettings {
     /// As the descriptor has them.
     pub(crate) fn encode(&self, store: &dyn Store) -> Result<Vec<(u64, Bytes)>, Error> {
@@ -111,21 +120,34 @@ impl Vault {
         })
     }
 
-    /// The storage class of packs of data, where the store has classes. Asked for once.
-    pub(crate) fn data_class(&self) -> Result<Option<StorageClass>, Error> {
-        if let Some(class) = self.known_data_class().get() {
-            return Ok(class.clone());
+    /// What the settings say of storage classes, where the store has some. Asked for once.
+    fn classes(&self) -> Result<&Classes, Error> {
+        match self.known_classes().get() {
+            Some(classes) => Ok(classes),
+            None => self.wait(self.learn_classes(self.store().as_ref())),
         }
-        let class = self.wait(settings::read_data_class(self.store().as_ref(), self.descriptor()))?;
-        Ok(self.known_data_class().get_or_init(|| class).clone())
+    }
+
+    /// The same, read through a store that may know its listings already.
+    pub(crate) async fn learn_classes(&self, store: &dyn Store) -> Result<&Classes, Error> {
+        let mut classes = Classes::default();
+        if store.has_classes() {
+            let descriptor = self.descriptor();
+            let records = settings::read_all(store, descriptor.vault, &descriptor.owner).await?;
+            classes.data = settings::data_class(descriptor, &records);
+            classes.may_be_cold = settings::data_may_be_cold(descriptor, &records);
+        }
+        Ok(self.known_classes().get_or_init(|| classes))
+    }
+
+    /// The storage class of packs of data, where the store has classes.
+    pub(crate) fn data_class(&self) -> Result<Option<StorageClass>, Error> {
+        Ok(self.classes()?.data.clone())
     }
 
     /// Whether data may have to be warmed before it can be read, as far as the settings tell.
     pub(crate) fn data_may_be_cold(&self) -> Result<bool, Error> {
-        if !self.store().has_classes() {
-            return Ok(false);
-        }
-        Ok(settings::data_may_be_cold(self.descriptor(), &self.settings_records()?))
+        Ok(self.classes()?.may_be_cold)
     }
 
     /// Writes a new version of the settings, if the change makes one.

@@ -111,18 +111,18 @@ pub(crate) async fn fetch_all(store: &Arc<dyn Store>) -> Result<Vec<Fetched>, Er
 }
 
 /// What slots say; of this vault, if it is known.
-pub(crate) fn read(fetched: Vec<Fetched>, vault: Option<VaultId>) -> Vec<Found> {
-    let found = |(name, bytes): Fetched| match bytes {
-        Ok(bytes) => Found::new(name, &bytes, vault),
-        Err(damage) => Found::unreadable(name, damage),
+pub(crate) fn read(fetched: &[Fetched], vault: Option<VaultId>) -> Vec<Found> {
+    let found = |(name, bytes): &Fetched| match bytes {
+        Ok(bytes) => Found::new(name.clone(), bytes, vault),
+        Err(damage) => Found::unreadable(name.clone(), damage.clone()),
     };
-    fetched.into_iter().map(found).collect()
+    fetched.iter().map(found).collect()
 }
 
 impl Vault {
     /// Every slot, damaged ones included.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, Error> {
-        let found = read(self.wait(fetch_all(self.store()))?, Some(self.id()));
+        let found = read(&self.wait(fetch_all(self.store()))?, Some(self.id()));
         let info = |Found { name, slot, damage }: Found| SlotInfo {
             id: name.rsplit('/').next().unwrap_or_default().to_owned(),
             kind: slot.as_ref().map(|slot| slot.kind),

@@ -13,7 +13,7 @@ use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
 use vault::trash::{Forgotten, Trash};
 use vault::{ObjectHash, SnapshotId};
 
-use crate::{Body, Error, Vault};
+use crate::{Body, Error, ReadingTenure, Vault};
 
 /// How many snapshots are fetched at once.
 const AT_ONCE: usize = 16;
@@ -80,9 +80,24 @@ impl SnapshotList {
     /// Reads all of them. Damaged ones do not stop it.
     pub fn load(vault: &Arc<Vault>) -> Result<Self, Error> {
         // In this order, so that of none that is listed the mark is missed.
-        let ahead = vault.wait(Ahead::list(vault.reading(), &[&[name::SNAPSHOTS, name::TRASH]]))?;
+        let groups: [&[&str]; 2] = [&[name::SNAPSHOTS, name::TRASH], &[name::KEYS]];
+        let looks_for_keys = vault.is_unconfirmed();
+        let groups = groups.get(..1 + usize::from(looks_for_keys)).unwrap_or(&groups);
+        let ahead = vault.wait(async {
+            let ahead = Ahead::list(vault.reading(), groups).await?;
+            if looks_for_keys {
+                vault.confirm(&ahead.list(name::KEYS).await?).await?;
+            }
+            Ok::<_, Error>(ahead)
+        })?;
         let ahead: Arc<dyn Store> = Arc::new(ahead);
         Self::load_from(vault, &ahead)
+    }
+
+    /// The same while a reader is at work: what it sees stays until it has ended, and costs no further listing. To be
+    /// asked once.
+    pub fn load_during(tenure: &ReadingTenure) -> Result<Self, Error> {
+        Self::load_from(tenure.vault(), tenure.around()?)
     }
 
     /// The same through a store that may know its listings already.

@@ -165,6 +165,30 @@ impl Location {
         Ok(patient(opened, patience))
     }
 
+    /// Like [`open_patiently_with`](Self::open_patiently_with) for whoever has used the store before: in a bucket or
+    /// container nothing is asked for. Whether it is there, and whether the credentials are right, shows at the first
+    /// use.
+    pub fn open_known_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        match self {
+            Self::Swift(Bucket { name, prefix }) => {
+                let credentials = SwiftCredentials::find(look_up)?;
+                let store = SwiftStore::known(name, prefix, credentials, patience.silence())?;
+                Ok(patient(Arc::new(Networked::new(store)), patience))
+            }
+            Self::S3(_) | Self::Azblob(_) | Self::Gcs(_) => {
+                Ok(patient(Arc::new(self.remote(look_up)?), patience))
+            }
+            Self::Folder(_) | Self::Sftp(_) | Self::Webdav(_) => {
+                self.open_patiently_with(look_up, patience, waits)
+            }
+        }
+    }
+
     /// Like [`create`](Self::create), and waits as [`open_patiently`](Self::open_patiently) does.
     pub fn create_patiently(
         &self,

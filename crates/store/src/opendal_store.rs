@@ -202,6 +202,21 @@ impl Remote {
         answer(self.operator.stat(above)).await.is_ok_and(|found| found.is_file())
     }
 
+    /// Writes, and says when that was by the server's clock: by its answer, else by the object.
+    async fn dated(
+        &self,
+        operation: Operation,
+        object: &str,
+        write: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<SystemTime, StoreError> {
+        let (written, date) = wire::dated(write).await;
+        written?;
+        match date {
+            Some(date) => Ok(date),
+            None => Ok(self.stat(operation, object).await?.modified),
+        }
+    }
+
     async fn delete(&self, object: &str) -> Result<(), StoreError> {
         if self.has_folders {
             match self.stat(Operation::Delete, object).await {
@@ -264,6 +279,20 @@ impl Store for OpendalStore {
             .await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Put, name, |remote, name| async move {
+            remote.dated(Operation::Put, &name, remote.put(&name, parts, None)).await
+        })
+        .await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Replace, name, |remote, name| async move {
+            remote.dated(Operation::Replace, &name, remote.replace(&name, parts)).await
+        })
+        .await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         self.run(Operation::Get, name, move |remote, name| async move { remote.get(&name, size_max).await })
             .await
@@ -310,6 +339,7 @@ impl Store for OpendalStore {
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete, name, |remote, name| async move { remote.delete(&name).await }).await
     }
+
     fn has_classes(&self) -> bool {
         self.remote.s3.is_some()
     }

@@ -72,10 +72,20 @@ impl SwiftStore {
         credentials: SwiftCredentials,
         limit: Duration,
     ) -> Result<Self, StoreError> {
-        let store = Self::new("open", container, prefix, credentials)?.with_idle_timeout(limit);
+        let store = Self::known(container, prefix, credentials, limit)?;
         let answer = store.container(Method::HEAD).await;
         answer.map_err(|failure| failure.into_error("open", "", store.location()))?;
         Ok(store)
+    }
+
+    /// The same without asking for anything: the login comes with the first request.
+    pub(crate) fn known(
+        container: &str,
+        prefix: &str,
+        credentials: SwiftCredentials,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::new("open", container, prefix, credentials)?.with_idle_timeout(limit))
     }
 
     /// Logs in and makes the container where there is none. The prefix needs no making.

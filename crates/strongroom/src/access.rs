@@ -113,6 +113,13 @@ impl Place {
         Ok(limits.around(store))
     }
 
+    /// Opens the store that holds a vault which this machine has opened before, without asking it for anything.
+    fn open_known_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
+        let patience = settings::patience()?;
+        let opened = self.location.open_known_with(&self.look_up(), patience, &note_waiting(patience));
+        Ok(limits.around(opened.map_err(backup::Error::from)?))
+    }
+
     /// Opens the store, waiting for one that does not answer, and says so.
     fn open_patiently(&self) -> Result<Result<Arc<dyn Store>, StoreError>, Failure> {
         let patience = settings::patience()?;
@@ -194,11 +201,25 @@ pub fn open_vault(global: &Global) -> Result<Arc<Vault>, Failure> {
 
 /// Opens the vault through a limited store.
 pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
+    open_by(global, limits, false)
+}
+
+/// Opens the vault by what this machine remembers of it, for commands that begin with a tenure or with the list of
+/// snapshots: see [`Vault::open_remembered`].
+pub fn open_remembered(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
+    open_by(global, limits, true)
+}
+
+fn open_by(global: &Global, limits: Limits, may_remember: bool) -> Result<Arc<Vault>, Failure> {
     let place = Place::of(global)?;
-    let store = place.open_store(limits)?;
     let cache = settings::cache(global)?;
+    let store = match may_remember && Vault::is_remembered(&place.shown(), &cache) {
+        true => place.open_known_store(limits)?,
+        false => place.open_store(limits)?,
+    };
+    let open_vault = if may_remember { Vault::open_remembered } else { Vault::open };
     let open = |credential: &Credential| {
-        let vault = Vault::open(store.clone(), credential, &cache)?;
+        let vault = open_vault(store.clone(), credential, &cache)?;
         if let Some(damage) = vault.descriptor_damage() {
             let object = vault::name::DESCRIPTOR;
             output::note(&format!(

@@ -24,7 +24,7 @@ use crate::records::{self, Record};
 use crate::signing::{SIGNATURE_LENGTH, VerifyingKey};
 use crate::wire::{Malformed, Reader, Write};
 
-pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class, read_data_class};
+pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class};
 pub use delays::{DELAY_DEFAULT, DELAY_TAG, Delays, effective_delay, initial_delay};
 
 /// The context string under which settings are signed.

@@ -255,7 +255,7 @@ impl Watch for Progress {
 /// Slots whose public beginning is whole, and the rest of whose layout is not.
 fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
     for slots::Found { name, damage, .. } in
-        slots::read(vault.wait(slots::fetch_all(vault.store()))?, Some(vault.id()))
+        slots::read(&vault.wait(slots::fetch_all(vault.store()))?, Some(vault.id()))
     {
         let known = ledger.findings.iter().any(|finding| finding.object == name);
         if let Some(damage) = damage

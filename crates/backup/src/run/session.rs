@@ -13,6 +13,7 @@ use content::tree::Time;
 use futures_util::StreamExt;
 use store::Store;
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
+use vault::lease::Role;
 use vault::relocation::Holders;
 use vault::{ObjectHash, PackId, SystemId, name};
 
@@ -63,7 +64,7 @@ impl<'a> Session<'a> {
         let system = system_id(vault);
         // Before anything else is read: what is there now stays until the lease has ended.
         let (tenure, around) = match request.dry_run {
-            true => (None, vault.wait(look_around(vault))?),
+            true => (None, vault.wait(look_around(vault, Role::Writer))?),
             false => {
                 let (tenure, around) = WritingTenure::begin(vault, system)?;
                 (Some(tenure), around)

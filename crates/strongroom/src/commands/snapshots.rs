@@ -9,7 +9,7 @@ use content::tree::Time;
 use serde_json::{Value, json};
 use vault::error::Damage;
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -66,7 +66,7 @@ impl Beside {
 
 impl Snapshots {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_remembered(global, Limits::default())?;
         let list = SnapshotList::load(&vault)?;
         let filter = self.narrow.filter();
         let (snapshots, damaged): (Vec<_>, Vec<_>) = if self.trash {
