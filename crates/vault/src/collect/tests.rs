@@ -197,7 +197,7 @@ async fn whoever_is_at_work_is_waited_for() {
     assert_eq!(outcome, Outcome::Committed);
     writer.end().await.unwrap();
     let report = toy.clean().await;
-    assert_eq!((report.taken_back, report.packs_deleted), (1, 0));
+    assert_eq!((report.kept, report.packs_deleted), (1, 0));
     toy.clean().await;
     assert!(toy.is_whole(second).await);
 }
