@@ -15,16 +15,27 @@ pub struct Request {
     pub method: String,
     /// The path without the query.
     pub path: String,
+    /// The query without its question mark.
+    pub query: String,
     /// How many bytes its body has.
     pub length: usize,
     /// The token it came with, if any.
     pub token: Option<String>,
+    /// Its head as it came.
+    pub head: String,
+    /// Its body, if it is a `POST`.
+    pub body: Vec<u8>,
 }
 
 impl Request {
     /// Whether it asks with `method` for something whose path contains `part`.
     pub fn is(&self, method: &str, part: &str) -> bool {
         self.method == method && self.path.contains(part)
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
     }
 }
 
@@ -152,7 +163,13 @@ fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io::Resul
     }
     client.set_nodelay(true)?;
     let head = read_head(&mut client)?;
-    let request = understand(&head);
+    let mut request = understand(&head);
+    if request.method == "POST" {
+        request.body = vec![0; request.length];
+        client.read_exact(&mut request.body)?;
+    }
+    let request = request;
+    let still_comes = request.length - request.body.len();
     let (act, number) = {
         let mut state = lock(state);
         let act = (state.decide)(&request);
@@ -172,7 +189,7 @@ fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io::Resul
             return client.write_all(answer.as_bytes());
         }
         Act::Answer(answer) => {
-            io::copy(&mut (&client).take(request.length as u64), &mut io::sink())?;
+            io::copy(&mut (&client).take(still_comes as u64), &mut io::sink())?;
             note(&|seen| seen.status = status_of(answer));
             return client.write_all(answer.as_bytes());
         }
@@ -186,9 +203,10 @@ fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io::Resul
     let mut upstream = TcpStream::connect(server)?;
     upstream.set_nodelay(true)?;
     upstream.write_all(with_close(&head, None).as_bytes())?;
+    upstream.write_all(&request.body)?;
     thread::scope(|scope| {
         let up = scope.spawn(|| {
-            let length = if let Act::CutUpload(cut) = act { cut.min(request.length) } else { request.length };
+            let length = if let Act::CutUpload(cut) = act { cut.min(still_comes) } else { still_comes };
             let corrupted = if let Act::CorruptUpload(place) = act { Some(place) } else { None };
             let copied = pass(&client, &upstream, length, corrupted, pace(&act), &|sent| {
                 note(&|seen| seen.sent = sent);
@@ -260,9 +278,18 @@ fn pass(
 fn understand(head: &str) -> Request {
     let mut words = head.split(' ');
     let method = words.next().unwrap_or_default().to_owned();
-    let path = words.next().unwrap_or_default().split('?').next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let length = header(head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    Request { method, path, length, token: header(head, "x-auth-token").map(str::to_owned) }
+    Request {
+        method,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        length,
+        token: header(head, "x-auth-token").map(str::to_owned),
+        head: head.to_owned(),
+        body: Vec::new(),
+    }
 }
 
 fn status_of(head: &str) -> u16 {

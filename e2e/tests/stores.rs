@@ -39,6 +39,16 @@ impl Remote {
         self.run(&["init"], 1);
         let tried = self.run(&["store", "test"], 0).stdout;
         assert!(!tried.contains("FAILED") && tried.contains("list objects"), "{tried}");
+        let stats = self.run(&["stats"], 0).stdout;
+        for line in [
+            "tested just now; creates conditionally; lists at once; no object lock; versioning off; gives grants",
+            "whoever holds this store's credential can delete the vault",
+        ] {
+            assert!(
+                tried.contains(line.trim_start_matches("tested just now; ")) && stats.contains(line),
+                "{stats}"
+            );
+        }
         plant::everything(&self.world.path("source"));
         let before = look(&self.world.path("source"));
         let source = self.world.text("source");

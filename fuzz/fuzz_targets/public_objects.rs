@@ -15,6 +15,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         ObjectKind::TrashMark,
         ObjectKind::Pin,
         ObjectKind::Settings,
+        ObjectKind::Abilities,
     ];
     let mut bytes = kinds[kind as usize % kinds.len()].header().to_vec();
     bytes.extend_from_slice(rest);
@@ -34,6 +35,11 @@ fuzz_target!(|input: (u8, &[u8])| {
     let _ = vault::relocation::decode(&bytes, vault);
     if let Ok(pin) = vault::pins::Pin::decode(&bytes, vault) {
         assert_eq!(pin.encode(vault), bytes);
+    }
+    // Facts that are not known are left out.
+    if let Ok(found) = vault::abilities::Abilities::decode(&bytes, vault) {
+        let again = Bytes::from(found.encode(vault, [0; 16]));
+        assert_eq!(vault::abilities::Abilities::decode(&again, vault), Ok(found));
     }
     let _ = vault::settings::Settings::decode(&bytes, vault, &vault::signing::VerifyingKey::new([0; 32]));
 });

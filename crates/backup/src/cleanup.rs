@@ -41,6 +41,10 @@ pub fn clean_up(
         options.max_unused = request.max_unused.unwrap_or(options.max_unused);
         options.max_move = request.max_move;
         options.unfinished = request.unfinished.unwrap_or(options.unfinished);
+        if store.has_classes() {
+            options.data_class = settings::data_class(&descriptor, &settings);
+            options.keeps_data = settings::data_may_be_cold(&descriptor, &settings);
+        }
         options.dry_run = request.dry_run;
         let random = &mut content::random::identity;
         let report = collect::cleanup(store, descriptor.vault, &options, random, progress.as_ref()).await?;
@@ -48,7 +52,8 @@ pub fn clean_up(
     })
 }
 
-async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Descriptor, Error> {
+/// The descriptor of the vault in `store`.
+pub(crate) async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Descriptor, Error> {
     let damaged = |damage: Damage| Error::damaged(name::DESCRIPTOR, damage);
     match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => Descriptor::decode(&bytes).map_err(damaged),

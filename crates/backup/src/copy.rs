@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use store::Store;
+use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
-use vault::{ObjectHash, SnapshotId, lease, name};
+use vault::{ObjectHash, SnapshotId, lease, name, settings};
 
+use crate::cleanup::read_descriptor;
 use crate::vault_access::new_runtime;
 use crate::{Error, Progress};
 
@@ -21,6 +22,8 @@ pub struct CopyRequest {
     pub snapshots: Option<Vec<SnapshotId>>,
     /// Read back what was copied, and compare.
     pub verify: bool,
+    /// The storage class at the target for packs of data; what the vault's settings say when `None`.
+    pub data_class: Option<Option<StorageClass>>,
     /// Only look.
     pub dry_run: bool,
 }
@@ -32,13 +35,34 @@ pub fn copy(
     request: &CopyRequest,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let CopyRequest { snapshots, verify, dry_run } = request.clone();
-    let options = Options { snapshots, verify, dry_run, ..Options::default() };
+    let CopyRequest { snapshots, verify, data_class, dry_run } = request.clone();
+    let runtime = new_runtime()?;
+    let data_class = match data_class {
+        Some(class) => class,
+        None => runtime.block_on(class_of(source, target))?,
+    };
+    data_class.iter().try_for_each(|class| target.check_class(class))?;
+    if let Some(class) = data_class.as_ref().filter(|class| verify && class.may_be_cold()) {
+        let message = format!("what goes to the storage class {class} cannot be read back to be verified");
+        return Err(Error::Setting(message));
+    }
+    let options = Options { snapshots, verify, data_class, dry_run, ..Options::default() };
     let alarms = Alarms::default();
     let random = &mut content::random::identity;
     let timer = || alarms.next();
     let copying = copy::copy(source, target, &options, &timer, random, progress.as_ref());
-    Ok(new_runtime()?.block_on(copying)?)
+    Ok(runtime.block_on(copying)?)
+}
+
+/// The class that the settings of the source ask for, if the target has classes.
+async fn class_of(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Option<StorageClass>, Error> {
+    if !target.has_classes() {
+        return Ok(None);
+    }
+    // Without one the copy says what is wrong.
+    let Ok(descriptor) = read_descriptor(source).await else { return Ok(None) };
+    let records = settings::read_all(source.as_ref(), descriptor.vault, &descriptor.owner).await?;
+    Ok(settings::data_class(&descriptor, &records))
 }
 
 /// Finds snapshots in a store by the beginnings of their ids: no key is needed for that.

@@ -280,7 +280,10 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn survivable(error: Error) -> Result<Error, Error> {
     match &error {
         Error::Store(cause)
-            if matches!(cause.kind, store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock) =>
+            if matches!(
+                cause.kind,
+                store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock | store::Kind::Cold
+            ) =>
         {
             Err(error)
         }

@@ -4,6 +4,7 @@
 //! driven by a runtime that belongs to the open [`Vault`]. Everything long-running reports to a [`Progress`] and can
 //! be cancelled through it.
 
+mod abilities;
 mod check;
 mod cleanup;
 mod copy;
@@ -29,6 +30,7 @@ mod tenure;
 mod tree_walk;
 mod vault_access;
 
+pub use abilities::record_abilities;
 pub use check::{CheckReport, Finding, ReadData, Severity, check};
 pub use cleanup::{CleanupRequest, clean_up};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
@@ -46,15 +48,16 @@ pub use pins::{pin, unpin};
 pub use progress::Progress;
 pub use reader::{Entries, Reader};
 pub use repair::{LostFile, RepairRequest, files_lost, repair};
-pub use restore::{Overwrite, RestoreReport, RestoreRequest, restore};
+pub use restore::{ColdPacks, Overwrite, PackCount, RestoreReport, RestoreRequest, restore};
 pub use retention::{GroupBy, Judged, judge};
 pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
-pub use settings::{DELETE_DELAY_MAX, VaultSettings};
+pub use settings::{DELETE_DELAY_MAX, FirstSettings, VaultSettings};
 pub use slots::{NewSlot, SlotInfo};
 pub use snapshots::{Filter, InTrash, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};
 pub use tenure::ReadingTenure;
 pub use tree_walk::{TreeStep, TreeWalk, clean_path};
+pub use vault::abilities::Abilities;
 pub use vault::collect::{Report as CleanupReport, Waiting};
 pub use vault::copy::Report as CopyReport;
 pub use vault::pins::{Pins, Until};

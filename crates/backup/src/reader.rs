@@ -183,6 +183,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Which object holds a pack, as far as it was told.
+    pub(crate) fn object_of(&self, pack: PackId) -> Option<ObjectHash> {
+        self.cached().objects.get(&pack).copied()
+    }
+
     /// The pack, its trailer read and its key opened.
     pub(crate) fn pack(&self, pack: PackId) -> Result<Arc<OpenPack>, Error> {
         let object = {

@@ -1,12 +1,14 @@
-//! What may be changed about a vault: today the delay before what was forgotten may be deleted.
+//! What may be changed about a vault: the delay before what was forgotten may be deleted, and the storage class of packs
+//! of data.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use store::{StorageClass, Store};
 use vault::ObjectHash;
 use vault::error::Damage;
 use vault::records::Record;
-use vault::settings::{self, DELAY_TAG, Delays, SIGNING_CONTEXT, Settings};
+use vault::settings::{self, DATA_CLASS_TAG, DELAY_TAG, Delays, SIGNING_CONTEXT, Settings, encode_class};
 use vault::wire::Write;
 
 use crate::{Error, Vault};
@@ -21,12 +23,33 @@ pub struct VaultSettings {
     pub delete_delay: Duration,
     /// How long it is in force now: longer, while a shorter one has yet to wait.
     pub in_force: Duration,
+    /// The storage class of packs of data that are written from now on; the store's usual one when `None`.
+    pub data_class: Option<StorageClass>,
     /// Objects that should be settings and cannot be read.
     pub unreadable: Vec<(String, Damage)>,
 }
 
+/// What a new vault is set to; the usual where it is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct FirstSettings {
+    /// How long what was forgotten can be brought back.
+    pub delete_delay: Option<Duration>,
+    /// The storage class of packs of data.
+    pub data_class: Option<StorageClass>,
+}
+
+impl FirstSettings {
+    /// As the descriptor has them.
+    pub(crate) fn encode(&self, store: &dyn Store) -> Result<Vec<(u64, Bytes)>, Error> {
+        let delay = self.delete_delay.map(delay_setting).transpose()?;
+        self.data_class.iter().try_for_each(|class| store.check_class(class))?;
+        let class = self.data_class.as_ref().map(|class| encode_class(Some(class)));
+        Ok(delay.into_iter().chain(class).collect())
+    }
+}
+
 /// The descriptor's setting with the first delay.
-pub(crate) fn delay_setting(delay: Duration) -> Result<(u64, Bytes), Error> {
+fn delay_setting(delay: Duration) -> Result<(u64, Bytes), Error> {
     let mut value = Vec::new();
     value.varint(allowed(delay)?);
     Ok((DELAY_TAG, value.into()))
@@ -56,11 +79,13 @@ impl Vault {
     pub fn settings(&self, now: SystemTime) -> Result<VaultSettings, Error> {
         let records = self.settings_records()?;
         let delays = Delays::new(self.descriptor(), &records);
+        let data_class = settings::data_class(self.descriptor(), &records);
         let unreadable =
             records.into_iter().filter_map(|record| Some((record.object.name, record.content.err()?)));
         Ok(VaultSettings {
             delete_delay: delays.newest(),
             in_force: delays.effective(now),
+            data_class,
             unreadable: unreadable.collect(),
         })
     }
@@ -68,8 +93,44 @@ impl Vault {
     /// Asks for another delay before what is forgotten may be deleted. A longer one counts at once, a shorter one when the
     /// longer has passed. Whether anything was to be changed.
     pub fn set_delete_delay(&self, delay: Duration) -> Result<bool, Error> {
-        self.may_change()?;
         let delete_delay = allowed(delay)?;
+        self.change_settings(|settings| settings.delete_delay = delete_delay)
+    }
+
+    /// Asks for another storage class of packs of data that are written from now on; those that are there stay where they
+    /// are. Whether anything was to be changed.
+    pub fn set_data_class(&self, class: Option<&StorageClass>) -> Result<bool, Error> {
+        class.iter().try_for_each(|class| self.store().check_class(class))?;
+        let current = settings::data_class(self.descriptor(), &self.settings_records()?);
+        if current.as_ref() == class {
+            return Ok(false);
+        }
+        self.change_settings(|settings| {
+            settings.extensions.retain(|(tag, _)| *tag != DATA_CLASS_TAG);
+            settings.extensions.push(encode_class(class));
+        })
+    }
+
+    /// The storage class of packs of data, where the store has classes. Asked for once.
+    pub(crate) fn data_class(&self) -> Result<Option<StorageClass>, Error> {
+        if let Some(class) = self.known_data_class().get() {
+            return Ok(class.clone());
+        }
+        let class = self.wait(settings::read_data_class(self.store().as_ref(), self.descriptor()))?;
+        Ok(self.known_data_class().get_or_init(|| class).clone())
+    }
+
+    /// Whether data may have to be warmed before it can be read, as far as the settings tell.
+    pub(crate) fn data_may_be_cold(&self) -> Result<bool, Error> {
+        if !self.store().has_classes() {
+            return Ok(false);
+        }
+        Ok(settings::data_may_be_cold(self.descriptor(), &self.settings_records()?))
+    }
+
+    /// Writes a new version of the settings, if the change makes one.
+    fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<bool, Error> {
+        self.may_change()?;
         let records = self.settings_records()?;
         for record in &records {
             // To follow a version that this program cannot read could undo what it says.
@@ -79,14 +140,12 @@ impl Vault {
                 return Err(Error::damaged(record.object.name.clone(), damage.clone()));
             }
         }
-        if Delays::new(self.descriptor(), &records).newest().as_secs() == delete_delay {
-            return Ok(false);
-        }
         let before = records
             .iter()
             .filter_map(|record| Some((&record.object.name, record.content.as_ref().ok()?)))
             .next_back();
-        let next = match before {
+        let delete_delay = Delays::new(self.descriptor(), &records).newest().as_secs();
+        let same = match before {
             None => Settings {
                 sequence: 1,
                 previous: ObjectHash::default(),
@@ -100,6 +159,11 @@ impl Vault {
                 extensions: before.extensions.clone(),
             },
         };
+        let mut next = same.clone();
+        change(&mut next);
+        if next == same {
+            return Ok(false);
+        }
         let mut bytes = next.encode_unsigned(self.id(), &self.descriptor().owner);
         let signature = self.keyring().sign(SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);

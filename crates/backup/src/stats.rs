@@ -6,6 +6,7 @@ use std::sync::Arc;
 use content::index::open_directories;
 use content::segment::Opener;
 use content::tree::Time;
+use vault::abilities::Abilities;
 use vault::fragment::{self, FRAGMENT_MAX};
 use vault::pack::PackKind;
 use vault::{ObjectHash, name};
@@ -82,6 +83,8 @@ pub struct VaultStats {
     pub trees: Amount,
     /// Bytes in the store.
     pub stored: StoredBytes,
+    /// What the last test of the store found, if it was ever tested.
+    pub abilities: Option<Abilities>,
 }
 
 impl VaultStats {
@@ -119,6 +122,7 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
         stats.bytes = list.snapshots.iter().map(|snapshot| snapshot.envelope.bytes).sum();
     }
     let mut fragments = Vec::new();
+    let mut was_tested = false;
     for object in vault.wait(vault.store().list(""))? {
         let stored = &mut stats.stored;
         match object.name.split_inclusive('/').next() {
@@ -140,8 +144,14 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
                 stats.key_slots += 1;
                 stored.keys += object.size;
             }
-            _ => stored.other += object.size,
+            folder => {
+                was_tested |= folder == Some(name::ABILITIES);
+                stored.other += object.size;
+            }
         }
+    }
+    if was_tested {
+        stats.abilities = vault.wait(Abilities::read(vault.store().as_ref(), vault.id()))?;
     }
     let mut counter = Counter { vault, stats, seen: HashSet::new(), opener: Opener::new() };
     for object in fragments {

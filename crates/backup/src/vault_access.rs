@@ -2,17 +2,16 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use content::{ContentError, Keyring};
 use futures_util::future::join;
-use store::{Cached, Kind, Store};
+use store::{Cached, Kind, StorageClass, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
 use vault::{VaultError, VaultId, name};
 
-use crate::settings;
+use crate::settings::FirstSettings;
 use crate::slots::{self, Found, NewSlot};
 use crate::{Credential, Error};
 
@@ -39,6 +38,8 @@ pub struct Vault {
     keyring: Keyring,
     slot: String,
     cache: PathBuf,
+    /// The storage class of packs of data, when somebody has asked.
+    data_class: OnceLock<Option<StorageClass>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -60,17 +61,17 @@ impl Vault {
     /// The slots are written before the descriptor: without its descriptor it is not a vault yet, so a failure on the
     /// way leaves nothing that could be taken for one.
     pub fn create(store: Arc<dyn Store>, slots: &[NewSlot], cache: &Path) -> Result<Arc<Self>, Error> {
-        Self::create_with(store, slots, cache, None)
+        Self::create_with(store, slots, cache, &FirstSettings::default())
     }
 
-    /// The same with a delay of its own before what was forgotten is deleted.
+    /// The same with settings of its own.
     pub fn create_with(
         store: Arc<dyn Store>,
         slots: &[NewSlot],
         cache: &Path,
-        delete_delay: Option<Duration>,
+        settings: &FirstSettings,
     ) -> Result<Arc<Self>, Error> {
-        let settings = delete_delay.map(settings::delay_setting).transpose()?;
+        let settings = settings.encode(store.as_ref())?;
         let runtime = new_runtime()?;
         let location = store.location();
         if runtime.block_on(exists(&store))? {
@@ -90,7 +91,7 @@ impl Vault {
             vault: id,
             created: slots::now(),
             chunk_sizes: CHUNK_SIZES,
-            settings: settings.into_iter().collect(),
+            settings,
             owner: keyring.verifying_key(),
         };
         let mut bytes = descriptor.encode_unsigned();
@@ -151,7 +152,18 @@ impl Vault {
         let cached = store
             .is_remote()
             .then(|| Arc::new(Cached::new(store.clone(), is_kept, &cache.join("objects"), OBJECTS_KEPT)));
-        Ok(Arc::new(Self { store, cached, descriptor, descriptor_damage, keyring, slot, cache, runtime }))
+        let data_class = OnceLock::new();
+        Ok(Arc::new(Self {
+            store,
+            cached,
+            descriptor,
+            descriptor_damage,
+            keyring,
+            slot,
+            cache,
+            data_class,
+            runtime,
+        }))
     }
 
     /// Its store.
@@ -170,6 +182,10 @@ impl Vault {
     /// The cache itself, when the store is remote.
     pub(crate) fn cached(&self) -> Option<&Arc<Cached>> {
         self.cached.as_ref()
+    }
+
+    pub(crate) fn known_data_class(&self) -> &OnceLock<Option<StorageClass>> {
+        &self.data_class
     }
 
     /// Its keys.
@@ -228,7 +244,7 @@ async fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
 }
 
 /// The descriptor, or what is wrong with it.
-async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
+pub(crate) async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
     let bytes = match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {

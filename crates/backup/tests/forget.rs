@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backup::{
-    Category, Dropped, Error, Filter, GroupBy, Policy, Progress, ReadData, Reason, SnapshotList, Until,
-    Vault, Verdict, check, forget, judge, pin, undelete, unpin,
+    Category, Dropped, Error, Filter, FirstSettings, GroupBy, Policy, Progress, ReadData, Reason,
+    SnapshotList, Until, Vault, Verdict, check, forget, judge, pin, undelete, unpin,
 };
 use jiff::tz::TimeZone;
 use store::{MemoryStore, Store};
@@ -18,6 +18,10 @@ use tempfile::TempDir;
 use vault::SnapshotId;
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+fn settings(delete_delay: Option<Duration>) -> FirstSettings {
+    FirstSettings { delete_delay, ..FirstSettings::default() }
+}
 
 /// A vault with snapshots of a small folder, the oldest first.
 struct World {
@@ -32,7 +36,7 @@ impl World {
     fn new(snapshots: usize, delay: Option<Duration>) -> Self {
         let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = Arc::new(MemoryStore::new());
-        let vault = Vault::create_with(store.clone(), &[slot()], cache.path(), delay).unwrap();
+        let vault = Vault::create_with(store.clone(), &[slot()], cache.path(), &settings(delay)).unwrap();
         let mut world = Self { store, source, cache, vault, ids: Vec::new() };
         (0..snapshots).for_each(|_| world.back_up());
         world
@@ -281,9 +285,11 @@ fn a_key_that_can_only_add_forgets_nothing() {
 #[test]
 fn the_delay_a_vault_was_made_with_is_in_its_descriptor() {
     let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    let far: Result<_, _> = Vault::create_with(store.clone(), &[slot()], cache.path(), Some(9999 * DAY));
+    let far: Result<_, _> =
+        Vault::create_with(store.clone(), &[slot()], cache.path(), &settings(Some(9999 * DAY)));
     assert!(matches!(far, Err(Error::Setting(_))));
-    let vault = Vault::create_with(store.clone(), &[slot()], cache.path(), Some(30 * DAY)).unwrap();
+    let vault =
+        Vault::create_with(store.clone(), &[slot()], cache.path(), &settings(Some(30 * DAY))).unwrap();
     assert_eq!(vault.delays().unwrap().newest(), 30 * DAY);
     let again = open(store, cache.path());
     assert_eq!(again.settings(SystemTime::now()).unwrap().in_force, 30 * DAY);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use crate::{ObjectInfo, Store, StoreError};
+use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Answers the first listing of some folders from what was listed when it was made; all else is asked of `inner`.
 ///
@@ -88,6 +88,26 @@ impl Store for Ahead {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.put_as(name, parts, class).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.inner.warmth(name).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.inner.warm(name, how).await
     }
 }
 

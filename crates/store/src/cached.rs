@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{ObjectInfo, Store, StoreError, random};
+use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth, random};
 
 /// A part larger than this share of the limit is not kept: it would push out too much else.
 const LARGEST: u64 = 16;
@@ -296,5 +296,25 @@ impl Store for Cached {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.put_as(name, parts, class).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.inner.warmth(name).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.inner.warm(name, how).await
     }
 }

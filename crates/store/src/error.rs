@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::Operation;
+
 /// What went wrong, for code that has to decide what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -28,6 +30,10 @@ pub enum Kind {
     Unavailable,
     /// The server refuses requests because its clock and that of this machine differ.
     Clock,
+    /// The object is in cold storage: it can be read some hours after somebody asked for it.
+    Cold,
+    /// The store cannot do this at all.
+    Unsupported,
     /// The store itself vanished: its folder was removed or moved, or its disk was taken away.
     Gone,
     /// Anything else, such as a failing disk.
@@ -47,6 +53,8 @@ impl fmt::Display for Kind {
             Self::UnknownLocation => "the location is not understood",
             Self::Unavailable => "the store does not answer now",
             Self::Clock => "the clocks of this machine and of the server differ too much",
+            Self::Cold => "it is in cold storage and has to be warmed before it can be read",
+            Self::Unsupported => "the store cannot do that",
             Self::Gone => "the store is no longer there",
             Self::Other => "the store failed",
         })
@@ -93,6 +101,9 @@ impl StoreError {
         match self.kind {
             Kind::NotFound if self.object.is_empty() => "Check the location, or create the store first.",
             Kind::NotFound => "Run a check to see what else is missing.",
+            Kind::PermissionDenied if self.operation == Operation::Warm.verb() => {
+                "Use a key that may do this (on Amazon S3 the right is s3:RestoreObject), or let its owner warm the packs."
+            }
             Kind::PermissionDenied => {
                 "Run as a user who may read and write the store (or change its owner), or check the credentials."
             }
@@ -112,6 +123,10 @@ impl StoreError {
             Kind::Clock => {
                 "Set the clock of this machine (or that of the server) right, then run the same command again."
             }
+            Kind::Cold => {
+                "Run `strongroom restore --warm`: it asks for what it needs (which costs money) and waits; then everything else can read that, too."
+            }
+            Kind::Unsupported => "Do without it, or use a store that can do it.",
             Kind::Gone => {
                 "Put the store back where it was (mount its disk), then run the same command again."
             }

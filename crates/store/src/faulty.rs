@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::random::{absorb, mix, unit};
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +244,31 @@ impl Store for Faulty {
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let verdict = self.meet(Operation::Delete, name).await?;
         self.inner.delete(name).await?;
+        verdict.finish(())
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let verdict = self.meet(Operation::Put, name).await?;
+        self.inner.put_as(name, parts, class).await?;
+        verdict.finish(())
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        let verdict = self.meet(Operation::Stat, name).await?;
+        verdict.finish(self.inner.warmth(name).await?)
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        let verdict = self.meet(Operation::Warm, name).await?;
+        self.inner.warm(name, how).await?;
         verdict.finish(())
     }
 }

@@ -131,8 +131,9 @@ pub trait Mint: Store + Settle {
 #[async_trait]
 pub trait Settle: Send + Sync {
     /// Makes sure that no write to the object that began before this call can take effect after it returns: an upload
-    /// that was begun under a grant may come to its end long after the grant has. Does nothing where such a write
-    /// cannot replace anything. The object's bytes stay; its time may change.
+    /// that was begun under a grant may come to its end long after the grant has; and that the object does not end by
+    /// itself at a time that came with a write. Does nothing where there is no such thing. The object's bytes stay; its
+    /// time may change.
     async fn settle(&self, name: &str) -> Result<(), StoreError>;
 }
 

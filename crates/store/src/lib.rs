@@ -35,6 +35,11 @@
 //! **Limits.** A read never allocates more than the object holds and the caller allows. A store does not vanish
 //! silently: when the thing behind it is gone every call says [`Kind::Gone`], and no call makes it anew.
 //!
+//! **Storage classes.** Some stores keep objects in classes ([`StorageClass`]) of which the cold ones cost little to keep
+//! and hours to read. Without being asked for a class a store uses its usual one, which is never cold. A read of a cold
+//! object is [`Kind::Cold`]; that it is there, how large it is and when it was written is known all the same. Asking for
+//! it to be warmed costs money, so only [`Store::warm`] does; asking twice is the same as asking once.
+//!
 //! **Who may do what** is the store's business. One that works by [`grant`]s can be added to and read, and refuses
 //! [`Kind::PermissionDenied`] what would change or remove an object; listings are what its granter says.
 //!
@@ -42,6 +47,7 @@
 
 mod ahead;
 mod cached;
+mod class;
 mod error;
 mod faulty;
 mod folder;
@@ -72,6 +78,8 @@ pub mod conformance;
 pub mod name;
 #[cfg(feature = "locations")]
 pub mod probe;
+#[cfg(feature = "locations")]
+pub mod survey;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -82,6 +90,7 @@ use bytes::Bytes;
 
 pub use ahead::Ahead;
 pub use cached::{Cached, Immutable, Part};
+pub use class::{StorageClass, WarmTier, Warming, Warmth};
 pub use error::{Kind, StoreError};
 pub use faulty::{Fault, Faulty, Rule, When};
 pub use folder::FolderStore;
@@ -171,4 +180,49 @@ pub trait Store: Send + Sync + Debug {
 
     /// Removes an object; one that is not there is fine. Durable when it returns.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Whether objects can be put into storage classes here.
+    fn has_classes(&self) -> bool {
+        false
+    }
+
+    /// Whether objects can be put into this class, as far as that is known without asking.
+    fn check_class(&self, _class: &StorageClass) -> Result<(), StoreError> {
+        Err(self.without_classes(Operation::Put, ""))
+    }
+
+    /// Like [`put`](Self::put), into a storage class. [`Kind::Unsupported`] where there are none.
+    async fn put_as(&self, name: &str, _parts: Vec<Bytes>, _class: &StorageClass) -> Result<(), StoreError> {
+        Err(self.without_classes(Operation::Put, name))
+    }
+
+    /// Whether an object can be read now, and its size.
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.stat(name).await.map(|info| (Warmth::Warm, info.size))
+    }
+
+    /// Asks for a cold object to be made readable for a while; it is so some time after this returns. This costs money.
+    async fn warm(&self, name: &str, _how: Warming) -> Result<(), StoreError> {
+        Err(self.without_classes(Operation::Warm, name))
+    }
+
+    /// The error of a store without storage classes.
+    #[doc(hidden)]
+    fn without_classes(&self, operation: Operation, name: &str) -> StoreError {
+        let error = StoreError::new(Kind::Unsupported, operation.verb(), name, self.location());
+        error.because("this store has no storage classes")
+    }
+}
+
+/// Puts an object into a class, or where objects usually are.
+pub async fn put_in(
+    store: &dyn Store,
+    name: &str,
+    parts: Vec<Bytes>,
+    class: Option<&StorageClass>,
+) -> Result<(), StoreError> {
+    match class {
+        Some(class) => store.put_as(name, parts, class).await,
+        None => store.put(name, parts).await,
+    }
 }

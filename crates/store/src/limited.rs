@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{ObjectInfo, Store, StoreError};
+use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Bytes per second in each direction; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,5 +151,26 @@ impl Store for Limited {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        self.upload(total(&parts)).await;
+        self.inner.put_as(name, parts, class).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.inner.warmth(name).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.inner.warm(name, how).await
     }
 }

@@ -27,6 +27,8 @@ use crate::grant::Mint;
 #[cfg(feature = "locations")]
 use crate::networked::Networked;
 #[cfg(feature = "locations")]
+use crate::survey::{Surveyed, WithSurvey};
+#[cfg(feature = "locations")]
 use crate::{
     FolderStore, OpendalStore, Patience, Retrying, SftpStore, Store, SwiftCredentials, SwiftStore, network,
     opendal_store,
@@ -202,22 +204,36 @@ impl Location {
     /// `silence` is how long nothing may move on a connection; the stores of OpenDAL and of SSH have limits of their
     /// own.
     fn open_within(&self, look_up: LookUp<'_>, silence: Duration) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(self.open_surveyed_within(look_up, silence)?.0)
+    }
+
+    /// Opens the store that is there, with who can be asked what it offers; as [`open`](Self::open) does.
+    pub fn open_surveyed(&self) -> Result<WithSurvey, StoreError> {
+        self.open_surveyed_with(&environment)
+    }
+
+    /// Like [`open_surveyed`](Self::open_surveyed), with the settings of `look_up` in place of the environment.
+    pub fn open_surveyed_with(&self, look_up: LookUp<'_>) -> Result<WithSurvey, StoreError> {
+        self.open_surveyed_within(look_up, Patience::default().silence())
+    }
+
+    fn open_surveyed_within(&self, look_up: LookUp<'_>, silence: Duration) -> Result<WithSurvey, StoreError> {
         match self {
-            Self::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+            Self::Folder(path) => Ok(both(FolderStore::open(path)?)),
             Self::Swift(Bucket { name, prefix }) => {
                 let (name, prefix, credentials) =
                     (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
                 let opened =
                     async move { SwiftStore::open_within(&name, &prefix, credentials, silence).await };
-                Ok(Arc::new(Networked::new(self.wait(opened)?)))
+                Ok(both(Networked::new(self.wait(opened)?)))
             }
             Self::Sftp(folder) => {
                 let store = SftpStore::new(folder, self.to_string(), look_up);
-                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+                Ok(both(self.wait(async move { store.check().await.map(|()| store) })?))
             }
             _ => {
                 let store = self.remote(look_up)?;
-                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+                Ok(both(self.wait(async move { store.check().await.map(|()| store) })?))
             }
         }
     }
@@ -335,6 +351,12 @@ pub fn open_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Makes the place at a path or URL if it is missing, and opens it; see [`Location::create`].
 pub fn create_url(location: &str) -> Result<Arc<dyn Store>, StoreError> {
     Location::parse(location)?.create()
+}
+
+#[cfg(feature = "locations")]
+fn both<S: Store + Surveyed + 'static>(store: S) -> WithSurvey {
+    let store = Arc::new(store);
+    (store.clone(), store)
 }
 
 #[cfg(feature = "locations")]

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 #[cfg(feature = "locations")]
 use crate::grant::{Grant, Mint, Permission, Settle};
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError, network};
+#[cfg(feature = "locations")]
+use crate::survey::{Survey, Surveyed};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, network};
 
 /// A store whose connections outlive the runtimes of those who call it.
 #[derive(Debug)]
@@ -118,6 +120,31 @@ impl<S: Store + 'static> Store for Networked<S> {
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete.verb(), name, |inner, name| async move { inner.delete(&name).await }).await
     }
+
+    fn has_classes(&self) -> bool {
+        self.0.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.0.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let class = class.clone();
+        self.run(Operation::Put.verb(), name, |inner, name| async move {
+            inner.put_as(&name, parts, &class).await
+        })
+        .await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.run(Operation::Stat.verb(), name, |inner, name| async move { inner.warmth(&name).await }).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.run(Operation::Warm.verb(), name, move |inner, name| async move { inner.warm(&name, how).await })
+            .await
+    }
 }
 
 #[cfg(feature = "locations")]
@@ -140,5 +167,14 @@ impl<S: Mint + 'static> Mint for Networked<S> {
 impl<S: Mint + 'static> Settle for Networked<S> {
     async fn settle(&self, name: &str) -> Result<(), StoreError> {
         self.run("settle", name, |inner, name| async move { inner.settle(&name).await }).await
+    }
+}
+
+#[cfg(feature = "locations")]
+#[async_trait]
+impl<S: Store + Surveyed + 'static> Surveyed for Networked<S> {
+    async fn survey(&self, object: &str) -> Survey {
+        let call = |inner: Arc<S>, object: String| async move { Ok(inner.survey(&object).await) };
+        self.run("survey", object, call).await.unwrap_or_default()
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! **Create only.** Where the server can, `put` asks for it (`If-None-Match: *`), which costs no further request. A
 //! server that does not know it is asked first whether the name is there; two writers that both hear "no" write the
-//! same bytes, as names are hashes or random.
+//! same bytes, as names are hashes or random. So is one that is not Amazon's and keeps versions, as soon as that is seen:
+//! Ceph's gateway ignores the condition there. The first `put` of a process may so add a version of what is there.
 //!
 //! **Durable** is what the service promises to have stored when it answers; a WebDAV server may answer before its disk
 //! has the bytes, and there is no way to ask for more.
@@ -27,13 +28,16 @@ mod list;
 mod place;
 mod read;
 mod refusal;
+mod s3;
+mod survey;
+mod warm;
 mod wire;
 mod write;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -43,8 +47,9 @@ use opendal::raw::{OpStat, Service};
 use opendal::{Error, ErrorKind, Metadata, Operator};
 use tokio::time::timeout;
 
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name, network};
-pub(crate) use place::{azblob, gcs, s3, webdav};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, name, network};
+pub(crate) use place::{azblob, gcs, webdav};
+pub(crate) use s3::s3;
 
 /// Up to this many bytes an object is sent in one request; the services allow five times as much.
 pub const SINGLE_REQUEST_MAX: u64 = 1 << 30;
@@ -68,18 +73,29 @@ struct Remote {
     has_folders: bool,
     /// Whether the server can be asked to write only what is not there.
     creates_only: AtomicBool,
+    /// What of S3 OpenDAL does not know, if it is S3.
+    s3: Option<s3::Service>,
 }
 
 impl OpendalStore {
     /// A store at the root of `operator`, whose service is one of those that the module names. `location` is shown in
     /// messages and holds no credentials. Nothing is sent yet.
     pub fn new(operator: Operator, location: impl Into<String>) -> Self {
+        Self::assemble(operator, location.into(), None)
+    }
+
+    fn of_s3(operator: Operator, location: &str, service: s3::Service) -> Self {
+        Self::assemble(operator, location.to_owned(), Some(service))
+    }
+
+    fn assemble(operator: Operator, location: String, s3: Option<s3::Service>) -> Self {
         let capability = operator.info().capability();
         let remote = Remote {
             has_folders: operator.info().scheme() == opendal::services::WEBDAV_SCHEME,
             creates_only: AtomicBool::new(capability.write_with_if_not_exists),
             operator,
-            location: location.into(),
+            location,
+            s3,
         };
         Self { remote: Arc::new(remote) }
     }
@@ -132,6 +148,11 @@ impl OpendalStore {
 }
 
 impl Remote {
+    /// Whether the server takes care that nothing is written twice, as far as it was seen until now.
+    fn creates_only(&self) -> bool {
+        self.creates_only.load(Ordering::Relaxed)
+    }
+
     /// Looks whether the place for objects is there.
     async fn check(&self) -> opendal::Result<()> {
         if self.has_folders {
@@ -234,7 +255,8 @@ impl Store for OpendalStore {
     }
 
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.run(Operation::Put, name, |remote, name| async move { remote.put(&name, parts).await }).await
+        self.run(Operation::Put, name, |remote, name| async move { remote.put(&name, parts, None).await })
+            .await
     }
 
     async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
@@ -287,5 +309,37 @@ impl Store for OpendalStore {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(Operation::Delete, name, |remote, name| async move { remote.delete(&name).await }).await
+    }
+    fn has_classes(&self) -> bool {
+        self.remote.s3.is_some()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        match &self.remote.s3 {
+            Some(service) => service.check(class),
+            None => Err(self.without_classes(Operation::Put, "")),
+        }
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let class = class.clone();
+        self.run(
+            Operation::Put,
+            name,
+            |remote, name| async move { remote.put(&name, parts, Some(&class)).await },
+        )
+        .await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.run(Operation::Stat, name, |remote, name| async move { remote.warmth(&name).await }).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        if self.remote.s3.is_none() {
+            return Err(self.without_classes(Operation::Warm, name));
+        }
+        self.run(Operation::Warm, name, move |remote, name| async move { remote.warm(&name, how).await })
+            .await
     }
 }

@@ -19,6 +19,8 @@ pub enum Operation {
     List,
     /// [`delete`](crate::Store::delete)
     Delete,
+    /// [`warm`](crate::Store::warm)
+    Warm,
 }
 
 impl Operation {
@@ -33,6 +35,7 @@ impl Operation {
             Self::Stat => "look up",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Warm => "ask for the warming of",
         }
     }
 

@@ -6,12 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
-use crate::{Kind, Store, StoreError, network, random};
+use crate::survey::{Survey, Surveyed};
+use crate::{Kind, ObjectInfo, Store, StoreError, network, random};
 
 const FOLDER: &str = "strongroom-test/";
 /// Time stamps of objects may be this far from this machine's clock before it is worth a word.
 const SKEW_MAX: Duration = Duration::from_secs(60);
+/// How long to wait for an object to come into the listing, and how often to look.
+const LISTING_WAIT: Duration = Duration::from_secs(10);
+const LISTING_PAUSE: Duration = Duration::from_millis(500);
+/// Some stores round the times of objects down to this.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// Something that a vault needs of its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,14 +102,37 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// What was learned on the way; `None` is what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What the store says that it offers. `creates_only` only if that was seen to hold.
+    pub survey: Survey,
+    /// After how long a listing had what was just written; as long as was waited, when it never had.
+    pub listing_lag: Option<Duration>,
+    /// Whether this credential may remove objects.
+    pub deletes: Option<bool>,
+    /// The store's clock minus that of this machine, in seconds.
+    pub clock_offset: Option<i64>,
+}
+
+/// What a test of a store came to.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// Each need, and how it was met.
+    pub tried: Vec<Tried>,
+    /// What was learned on the way.
+    pub found: Found,
+}
+
 /// Tries everything, in an order in which each step stands on those before; what cannot be tried then is left out.
-pub async fn probe(store: &dyn Store) -> Vec<Tried> {
-    let mut probe = Probe { tried: Vec::new() };
-    let Ok(unique) = random::unique_name() else { return probe.tried };
+pub async fn probe(store: &dyn Store, surveyed: &dyn Surveyed) -> Probed {
+    let mut probe = Probe::default();
+    let Ok(unique) = random::unique_name() else { return probe.done() };
+    let begun = SystemTime::now();
     let (name, mutable) = (format!("{FOLDER}{unique}-written"), format!("{FOLDER}{unique}-replaced"));
     let text = Bytes::from_static(b"Strongroom tries what it may do here.");
     if probe.outcome(Need::Write, store.put(&name, vec![text.clone()]).await).is_none() {
-        return probe.tried;
+        return probe.done();
     }
     let again = store.put(&name, vec![Bytes::from_static(b"other bytes")]).await;
     let kept = match again {
@@ -127,16 +157,19 @@ pub async fn probe(store: &dyn Store) -> Vec<Tried> {
         probe.expect(Need::ReadEnd, size == text.len() as u64, "it tells a wrong size");
     }
     if let Some(facts) = probe.outcome(Need::Look, store.stat(&name).await) {
-        let now = SystemTime::now();
-        let ahead = facts.modified.duration_since(now).unwrap_or_default();
-        let behind = now.duration_since(facts.modified).unwrap_or_default();
+        // It was written between `begun` and now.
+        let ahead = facts.modified.duration_since(SystemTime::now()).unwrap_or_default();
+        let behind = begun.duration_since(facts.modified).unwrap_or_default().saturating_sub(ROUNDING);
         let skew = ahead.max(behind);
         let words = format!("its clock differs from this machine's by {} s", skew.as_secs());
         probe.expect(Need::Clock, skew <= SKEW_MAX, &words);
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        probe.found.clock_offset = Some(seconds(ahead) - seconds(behind));
     }
-    if let Some(objects) = probe.outcome(Need::List, store.list(FOLDER).await) {
-        let is_listed = objects.iter().any(|object| object.name == name);
-        probe.expect(Need::List, is_listed, "an object that was just written is not in the listing yet");
+    probe.listing(store, &name).await;
+    probe.found.survey = surveyed.survey(&name).await;
+    if probe.fails(Need::KeepWritten) {
+        probe.found.survey.creates_only = Some(false);
     }
     let mut replaced = Ok(());
     for bytes in [&b"first"[..], b"second"] {
@@ -155,21 +188,57 @@ pub async fn probe(store: &dyn Store) -> Vec<Tried> {
         let gone = store.stat(&name).await.is_err_and(|error| error.kind == Kind::NotFound);
         probe.expect(Need::Delete, gone, "a removed object is still there");
     }
-    probe.tried
+    probe.found.deletes = Some(!probe.fails(Need::Delete));
+    probe.done()
 }
 
 /// The same for a thread that may be blocked.
-pub fn probe_blocking(store: Arc<dyn Store>) -> Result<Vec<Tried>, StoreError> {
+pub fn probe_blocking(store: Arc<dyn Store>, surveyed: Arc<dyn Surveyed>) -> Result<Probed, StoreError> {
     let location = store.location();
-    network::wait(async move { probe(&*store).await })
+    network::wait(async move { probe(&*store, &*surveyed).await })
         .map_err(|error| StoreError::new(Kind::Other, "try", "", location).because(error))
 }
 
+#[derive(Default)]
 struct Probe {
     tried: Vec<Tried>,
+    found: Found,
 }
 
 impl Probe {
+    fn done(self) -> Probed {
+        Probed { tried: self.tried, found: self.found }
+    }
+
+    fn fails(&self, need: Need) -> bool {
+        self.tried.iter().any(|tried| tried.need == need && tried.problem.is_some())
+    }
+
+    /// Lists until what was written is there.
+    async fn listing(&mut self, store: &dyn Store, name: &str) {
+        let asked = Instant::now();
+        let mut listed = store.list(FOLDER).await;
+        let is_there = |listed: &Result<Vec<ObjectInfo>, StoreError>| {
+            listed.as_ref().is_ok_and(|objects| objects.iter().any(|object| object.name == name))
+        };
+        let is_there_at_once = is_there(&listed);
+        while listed.is_ok() && !is_there(&listed) && asked.elapsed() < LISTING_WAIT {
+            sleep(LISTING_PAUSE).await;
+            listed = store.list(FOLDER).await;
+        }
+        let waited = if is_there_at_once { Duration::ZERO } else { asked.elapsed() };
+        let has_come = is_there(&listed);
+        if self.outcome(Need::List, listed).is_some() {
+            self.found.listing_lag = Some(waited);
+            let seconds = waited.as_secs_f32();
+            let words = match has_come {
+                true => format!("an object that was just written came into the listing {seconds:.1} s later"),
+                false => format!("an object that was written {seconds:.1} s ago is not in the listing yet"),
+            };
+            self.expect(Need::List, is_there_at_once, &words);
+        }
+    }
+
     /// Notes how a call went.
     fn outcome<T>(&mut self, need: Need, outcome: Result<T, StoreError>) -> Option<T> {
         let (found, problem) = match outcome {
@@ -239,20 +308,46 @@ fn copy(error: &StoreError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    use async_trait::async_trait;
+
     use super::*;
     use crate::{Fault, Faulty, MemoryStore, Operation, Rule, When};
+
+    /// Whoever has looked at nothing but says that all is well.
+    struct Boast;
+
+    #[async_trait]
+    impl Surveyed for Boast {
+        async fn survey(&self, _object: &str) -> Survey {
+            Survey { creates_only: Some(true), keeps_versions: Some(true), ..Survey::default() }
+        }
+    }
 
     fn failed(tried: &[Tried]) -> Vec<Need> {
         tried.iter().filter(|tried| tried.problem.is_some()).map(|tried| tried.need).collect()
     }
 
+    fn failing(operation: Operation, when: When, fault: Fault) -> Faulty {
+        Faulty::new(Arc::new(MemoryStore::new()), 1, vec![Rule::new(when, fault).on(operation)])
+    }
+
     #[tokio::test]
     async fn a_good_store_has_no_problem_and_nothing_stays() {
         let store = MemoryStore::new();
-        let tried = probe(&store).await;
+        let Probed { tried, found } = probe(&store, &Boast).await;
         assert_eq!(failed(&tried), []);
         assert_eq!(tried.len(), 10);
         assert!(store.list("").await.unwrap().is_empty());
+        let expected = Found {
+            survey: Boast.survey("").await,
+            listing_lag: Some(Duration::ZERO),
+            deletes: Some(true),
+            clock_offset: Some(0),
+        };
+        assert_eq!(found, expected);
     }
 
     #[tokio::test]
@@ -267,12 +362,78 @@ mod tests {
             (Operation::Replace, vec![Need::Replace], "PutObject"),
             (Operation::Delete, vec![Need::Delete], "DeleteObject"),
         ] {
-            let rule = Rule::new(When::Always, Fault::Error(Kind::PermissionDenied)).on(operation);
-            let store = Faulty::new(Arc::new(MemoryStore::new()), 1, vec![rule]);
-            let tried = probe(&store).await;
+            let store = failing(operation, When::Always, Fault::Error(Kind::PermissionDenied));
+            let Probed { tried, found } = probe(&store, &Boast).await;
             assert_eq!(failed(&tried), needs, "{operation:?}");
             let first = tried.iter().find_map(|tried| tried.problem.as_ref()).unwrap();
             assert!(first.remedy.contains(word), "{operation:?}: {first:?}");
+            match operation {
+                Operation::Put => assert_eq!(found, Found::default()),
+                Operation::List => assert_eq!(found.listing_lag, None),
+                Operation::Stat => assert_eq!(found.clock_offset, None),
+                Operation::Delete => assert_eq!(found.deletes, Some(false)),
+                _ => assert_eq!(found.deletes, Some(true)),
+            }
+        }
+    }
+
+    /// A store whose first listings show nothing.
+    #[derive(Debug)]
+    struct Lagging(MemoryStore, AtomicU32);
+
+    #[async_trait]
+    impl Store for Lagging {
+        fn location(&self) -> String {
+            self.0.location()
+        }
+
+        async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+            self.0.put(name, parts).await
+        }
+
+        async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+            self.0.replace(name, parts).await
+        }
+
+        async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
+            self.0.get(name, size_max).await
+        }
+
+        async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+            self.0.get_range(name, range).await
+        }
+
+        async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
+            self.0.get_tail(name, length_max).await
+        }
+
+        async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+            self.0.stat(name).await
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+            let shows = self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err();
+            if shows { self.0.list(prefix).await } else { Ok(Vec::new()) }
+        }
+
+        async fn delete(&self, name: &str) -> Result<(), StoreError> {
+            self.0.delete(name).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_late_a_listing_is_gets_measured() {
+        for (late, lag, words) in [
+            (3, LISTING_PAUSE * 3, "came into the listing 1.5 s later"),
+            (1000, LISTING_WAIT, "written 10.0 s ago is not in the listing yet"),
+        ] {
+            let store = Lagging(MemoryStore::new(), AtomicU32::new(late));
+            let Probed { tried, found } = probe(&store, &Boast).await;
+            let waited = found.listing_lag.unwrap();
+            assert!(waited >= lag && waited < lag + LISTING_PAUSE, "{waited:?}");
+            assert_eq!(failed(&tried), [Need::List]);
+            let problem = tried.iter().find_map(|tried| tried.problem.as_ref()).unwrap();
+            assert!(problem.message.contains(words), "{}", problem.message);
         }
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError};
+use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Passes reads through and answers writes with [`Kind::ReadOnly`]: for commands that only look, so that a mistake
-/// in them cannot change a vault.
+/// in them cannot change a vault or cost money.
 #[derive(Clone, Debug)]
 pub struct ReadOnly {
     inner: Arc<dyn Store>,
@@ -70,5 +70,25 @@ impl Store for ReadOnly {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.refuse(Operation::Delete, name)
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, _parts: Vec<Bytes>, _class: &StorageClass) -> Result<(), StoreError> {
+        self.refuse(Operation::Put, name)
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.inner.warmth(name).await
+    }
+
+    async fn warm(&self, name: &str, _how: Warming) -> Result<(), StoreError> {
+        self.refuse(Operation::Warm, name)
     }
 }

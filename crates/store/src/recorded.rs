@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Kind, MemoryStore, ObjectInfo, Operation, Store, StoreError};
+use crate::{Kind, MemoryStore, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// One call, recorded when it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,6 +205,32 @@ impl Store for Recorded {
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let outcome = self.inner.delete(name).await;
         self.record(Operation::Delete, name, &outcome, 0, Some(Change::Delete(name.to_owned())));
+        outcome
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        let outcome = self.inner.put_as(name, parts.clone(), class).await;
+        let bytes = total(&parts);
+        self.record(Operation::Put, name, &outcome, bytes, Some(Change::Put(name.to_owned(), parts)));
+        outcome
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        let outcome = self.inner.warmth(name).await;
+        self.record_read(Operation::Stat, name, outcome, |_| 0)
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        let outcome = self.inner.warm(name, how).await;
+        self.record(Operation::Warm, name, &outcome, 0, None);
         outcome
     }
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::random::{mix, unit};
-use crate::{Kind, ObjectInfo, Store, StoreError};
+use crate::{Kind, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// The longest wait that a server may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(2 * 60);
@@ -215,6 +215,26 @@ impl Store for Retrying {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.repeat(|| self.inner.delete(name)).await
+    }
+
+    fn has_classes(&self) -> bool {
+        self.inner.has_classes()
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.inner.check_class(class)
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        self.repeat(|| self.inner.put_as(name, parts.clone(), class)).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.repeat(|| self.inner.warmth(name)).await
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.repeat(|| self.inner.warm(name, how)).await
     }
 }
 

@@ -19,6 +19,7 @@ mod keystone;
 mod list;
 mod login;
 mod session;
+mod survey;
 mod write;
 
 use std::fmt;

@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helper may fail the test")]
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Fault, Faulty, Kind, Limited, MemoryStore, ObjectInfo, Operation, Patience, Rates, Recorded, Retrying,
-    Rule, Store, When,
+    Ahead, Cached, Fault, Faulty, Kind, Limited, MemoryStore, ObjectInfo, Operation, Patience, Rates,
+    ReadOnly, Recorded, Retrying, Rule, StorageClass, Store, StoreError, WarmTier, Warming, Warmth, When,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -208,4 +210,140 @@ async fn retrying_stops_at_the_deadline_and_only_repeats_what_time_can_heal() {
         assert_eq!(store.get("a", 1).await.unwrap_err().kind, kind);
         assert_eq!(recorded.calls().len(), 1, "{kind:?} was repeated");
     }
+}
+
+/// A store with storage classes, which writes down what is asked of them.
+#[derive(Debug, Default)]
+struct Classy {
+    objects: MemoryStore,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Classy {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl Store for Classy {
+    fn location(&self) -> String {
+        self.objects.location()
+    }
+
+    async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.objects.put(name, parts).await
+    }
+
+    async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+        self.objects.replace(name, parts).await
+    }
+
+    async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
+        self.objects.get(name, size_max).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.objects.get_range(name, range).await
+    }
+
+    async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
+        self.objects.get_tail(name, length_max).await
+    }
+
+    async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
+        self.objects.stat(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.objects.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.objects.delete(name).await
+    }
+
+    fn has_classes(&self) -> bool {
+        true
+    }
+
+    fn check_class(&self, class: &StorageClass) -> Result<(), StoreError> {
+        self.note(format!("check {class}"));
+        Ok(())
+    }
+
+    async fn put_as(&self, name: &str, parts: Vec<Bytes>, class: &StorageClass) -> Result<(), StoreError> {
+        self.note(format!("put {name} in {class}"));
+        self.objects.put(name, parts).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<(Warmth, u64), StoreError> {
+        self.note(format!("look at {name}"));
+        Ok((Warmth::Cold, self.stat(name).await?.size))
+    }
+
+    async fn warm(&self, name: &str, how: Warming) -> Result<(), StoreError> {
+        self.note(format!("warm {name} for {} days", how.days));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn storage_classes_are_reached_through_every_wrapper() {
+    let (class, how) = (StorageClass::new("GLACIER").unwrap(), Warming { days: 3, tier: WarmTier::Bulk });
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Patience::default();
+    let rates = Rates { upload: Some(1 << 30), download: None };
+    type Wrap<'a> = Box<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + 'a>;
+    let wraps: [(&str, Wrap<'_>); 5] = [
+        ("retrying", Box::new(|inner| Arc::new(Retrying::new(inner, patience)))),
+        ("limited", Box::new(|inner| Arc::new(Limited::new(inner, rates)))),
+        ("cached", Box::new(|inner| Arc::new(Cached::new(inner, |_| true, folder.path(), 1 << 20)))),
+        ("recorded", Box::new(|inner| Arc::new(Recorded::new(inner)))),
+        ("faulty", Box::new(|inner| Arc::new(Faulty::new(inner, 0, Vec::new())))),
+    ];
+    let mut wrapped: Vec<(&str, Arc<Classy>, Arc<dyn Store>)> = Vec::new();
+    for (name, wrap) in &wraps {
+        let inner = Arc::new(Classy::default());
+        wrapped.push((name, inner.clone(), wrap(inner)));
+    }
+    let inner = Arc::new(Classy::default());
+    wrapped.push(("ahead", inner.clone(), Arc::new(Ahead::list(inner, &[]).await.unwrap())));
+    for (wrapper, inner, store) in wrapped {
+        assert!(store.has_classes(), "{wrapper}");
+        store.check_class(&class).unwrap();
+        store.put_as("packs/a", object(30), &class).await.unwrap();
+        assert_eq!(store.warmth("packs/a").await.unwrap(), (Warmth::Cold, 30), "{wrapper}");
+        store.warm("packs/a", how).await.unwrap();
+        let asked = inner.asked.lock().unwrap().join(", ");
+        let expected = "check GLACIER, put packs/a in GLACIER, look at packs/a, warm packs/a for 3 days";
+        assert_eq!(asked, expected, "{wrapper}");
+    }
+    // Whoever may only look neither writes nor spends money.
+    let inner = Arc::new(Classy::default());
+    inner.put("packs/a", object(30)).await.unwrap();
+    let store = ReadOnly::new(inner.clone());
+    assert_eq!(store.put_as("packs/b", object(30), &class).await.unwrap_err().kind, Kind::ReadOnly);
+    assert_eq!(store.warm("packs/a", how).await.unwrap_err().kind, Kind::ReadOnly);
+    assert_eq!(store.warmth("packs/a").await.unwrap().0, Warmth::Cold);
+    assert_eq!(*inner.asked.lock().unwrap(), ["look at packs/a"]);
+}
+
+#[tokio::test]
+async fn a_store_without_classes_says_so() {
+    let (class, how) = (StorageClass::new("GLACIER").unwrap(), Warming { days: 3, tier: WarmTier::Bulk });
+    let store = MemoryStore::new();
+    store.put("packs/a", object(30)).await.unwrap();
+    assert!(!store.has_classes());
+    assert_eq!(store.warmth("packs/a").await.unwrap(), (Warmth::Warm, 30));
+    for outcome in [
+        store.check_class(&class),
+        store.put_as("packs/b", object(30), &class).await,
+        store.warm("packs/a", how).await,
+    ] {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind, Kind::Unsupported, "{error}");
+        assert!(format!("{error:?}").contains("no storage classes"));
+    }
+    assert_eq!(names(&store).await, ["packs/a"]);
 }

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backup::{Category, Credential, NewSlot, PassphraseCost, Vault};
+use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
+use store::survey::WithSurvey;
 use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
@@ -99,9 +99,9 @@ impl Place {
         self.location.to_string()
     }
 
-    /// Opens the store as it is: nothing is tried twice.
-    pub fn open_bare(&self) -> Result<Arc<dyn Store>, Failure> {
-        Ok(self.location.open().map_err(backup::Error::from)?)
+    /// Opens the store as it is, with who can be asked what it offers: nothing is tried twice.
+    pub fn open_surveyed(&self) -> Result<WithSurvey, Failure> {
+        Ok(self.location.open_surveyed().map_err(backup::Error::from)?)
     }
 
     /// Opens the store; no vault there when there is nothing.
@@ -234,15 +234,15 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
-/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. Without a delay, what is
-/// forgotten can be brought back for the usual time.
+/// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. `first` is
+/// what it is set to.
 pub fn create_vault(
     global: &Global,
     output: &Output,
     place: &Place,
     credential: Credential,
     label: &str,
-    delete_delay: Option<Duration>,
+    first: &FirstSettings,
 ) -> Result<Arc<Vault>, Failure> {
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
@@ -252,7 +252,7 @@ pub fn create_vault(
     let store = made.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
-    let vault = Vault::create_with(store, &slots, &cache, delete_delay)?;
+    let vault = Vault::create_with(store, &slots, &cache, first)?;
     output.new_vault(&vault, &place.shown(), &recovery);
     Ok(vault)
 }

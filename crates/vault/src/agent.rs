@@ -69,6 +69,7 @@ mod tests {
             name::RELOCATIONS,
             name::SETTINGS,
             name::VERIFIED,
+            name::ABILITIES,
         ] {
             others.push(format!("{folder}{hash}"));
         }

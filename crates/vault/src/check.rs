@@ -29,7 +29,7 @@ use store::{Kind, Store, StoreError};
 pub use finding::{AFFECTS_MAX, FINDINGS_MAX, Finding, Findings, Severity};
 pub use holdings::{Held, Holdings};
 pub use pack_reading::{PackReading, Piece};
-pub use packs::{ReadPacks, choose, table_differs};
+pub use packs::{ReadPacks, choose, cold, table_differs};
 pub(crate) use packs::{Verdict, read_pack, read_table};
 
 use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
@@ -101,6 +101,8 @@ pub struct Report {
     pub stored: Vec<StoredPack>,
     /// What was verified when, and the newest snapshots, these included; packs that this check read are not in it yet.
     pub verified: Verified,
+    /// Packs in cold storage, of which nothing could be read.
+    pub cold: HashSet<ObjectHash>,
     /// It was ended early: the rest was not looked at.
     pub ended_early: bool,
 }
@@ -420,6 +422,8 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::UnknownLocation
         | Kind::Unavailable
         | Kind::Clock
+        | Kind::Cold
+        | Kind::Unsupported
         | Kind::Gone => false,
     };
     if !of_the_object || error.object.is_empty() {

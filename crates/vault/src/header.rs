@@ -43,6 +43,8 @@ pub enum ObjectKind {
     Verification,
     /// That a snapshot is to be kept.
     Pin,
+    /// What a test of the store found.
+    Abilities,
 }
 
 impl ObjectKind {
@@ -61,6 +63,7 @@ impl ObjectKind {
             Self::Settings => b'O',
             Self::Verification => b'Y',
             Self::Pin => b'H',
+            Self::Abilities => b'A',
         }
     }
 

@@ -7,6 +7,7 @@
 //! The byte layouts are specified in `docs/format.md`; each module here opens with the part it implements.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod abilities;
 pub mod agent;
 pub mod check;
 pub mod clock;

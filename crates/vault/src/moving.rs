@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{Kind, Store};
+use store::{Kind, StorageClass, Store};
 
 use crate::check::{PackReading, Watch};
 use crate::error::{Damage, VaultError};
@@ -154,6 +154,8 @@ pub(crate) async fn prove(
 pub(crate) struct Mover<'a> {
     store: &'a Arc<dyn Store>,
     vault: VaultId,
+    /// Where packs of data go.
+    data_class: Option<StorageClass>,
     open: Option<(PackKind, PackAssembler)>,
     /// What is in the open pack.
     filling: Vec<(PackId, SegmentSet)>,
@@ -167,9 +169,19 @@ pub(crate) struct Mover<'a> {
 }
 
 impl<'a> Mover<'a> {
-    pub(crate) fn new(store: &'a Arc<dyn Store>, vault: VaultId) -> Self {
-        let (packs, moved) = (Vec::new(), Vec::new());
-        Self { store, vault, open: None, filling: Vec::new(), packs, moved, segments: 0, bytes: 0 }
+    pub(crate) fn new(store: &'a Arc<dyn Store>, vault: VaultId, data_class: Option<&StorageClass>) -> Self {
+        let (packs, moved, data_class) = (Vec::new(), Vec::new(), data_class.cloned());
+        Self {
+            store,
+            vault,
+            data_class,
+            open: None,
+            filling: Vec::new(),
+            packs,
+            moved,
+            segments: 0,
+            bytes: 0,
+        }
     }
 
     /// Puts all that is wanted of one origin into a pack. A pack id has one home: all its segments go into one new
@@ -201,10 +213,11 @@ impl<'a> Mover<'a> {
 
     /// Stores the open pack, if there is one.
     pub(crate) async fn end_pack(&mut self) -> Result<(), VaultError> {
-        let Some((_, pack)) = self.open.take() else { return Ok(()) };
+        let Some((kind, pack)) = self.open.take() else { return Ok(()) };
         let finished: FinishedPack = pack.finish_moved();
         let record = PackRecord::from(&finished);
-        self.store.put(&finished.hash.pack_name(), finished.parts).await?;
+        let class = self.data_class.as_ref().filter(|_| kind == PackKind::Data);
+        store::put_in(self.store.as_ref(), &finished.hash.pack_name(), finished.parts, class).await?;
         let object = record.hash;
         let filled = std::mem::take(&mut self.filling);
         self.moved.extend(filled.into_iter().map(|(pack, segments)| Moved { pack, object, segments }));

@@ -34,6 +34,8 @@ pub const RELOCATIONS: &str = "relocations/";
 pub const SETTINGS: &str = "settings/";
 /// Pins and holds: `pins/` and the 64 hex digits of the hash.
 pub const PINS: &str = "pins/";
+/// What tests of the store found: `abilities/` and the 64 hex digits of the hash.
+pub const ABILITIES: &str = "abilities/";
 /// Verification records: `verified/` and the 64 hex digits of the hash.
 pub const VERIFIED: &str = "verified/";
 

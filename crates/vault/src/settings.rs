@@ -1,4 +1,5 @@
-//! What the owner may change about a vault after it was made. Today: how long a forgotten snapshot can be brought back.
+//! What the owner may change about a vault after it was made: how long a forgotten snapshot can be brought back, and
+//! in which storage class packs of data are kept.
 //!
 //! Each change is a new object, signed by the owner, that names the one before; none is ever changed or deleted.
 //!
@@ -10,6 +11,7 @@
 //! ```
 //! An object that cannot be read, or that somebody else signed, counts for nothing.
 
+mod class;
 mod delays;
 
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use crate::records::{self, Record};
 use crate::signing::{SIGNATURE_LENGTH, VerifyingKey};
 use crate::wire::{Malformed, Reader, Write};
 
+pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class, read_data_class};
 pub use delays::{DELAY_DEFAULT, DELAY_TAG, Delays, effective_delay, initial_delay};
 
 /// The context string under which settings are signed.

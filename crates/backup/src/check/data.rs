@@ -15,9 +15,9 @@ use content::chunk::Identifier;
 use content::envelope::{DataKey, Place, Purpose};
 use content::index::{PackChunks, open_directories};
 use content::segment::Opener;
-use store::StoreError;
+use store::{Kind, StoreError};
 use tokio::task::JoinHandle;
-use vault::check::{Finding, Holdings, PackReading, Piece, Severity, table_differs, unreadable};
+use vault::check::{Finding, Holdings, PackReading, Piece, Severity, cold, table_differs, unreadable};
 use vault::error::Damage;
 use vault::fragment::PackRecord;
 use vault::pack::SegmentRow;
@@ -109,6 +109,10 @@ impl Shared<'_> {
         while let Some((object, size)) = self.packs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             match self.pack(*object, *size, &mut opener) {
                 Ok(()) => {}
+                Err(Error::Store(error)) if error.kind == Kind::Cold => self.with_ledger(|ledger| {
+                    ledger.unread.insert(*object);
+                    ledger.findings.add(cold(*object))
+                }),
                 Err(Error::Store(error)) => {
                     let finding = unreadable(error, PACK_ADVICE)?;
                     self.lose_all(*object, finding);

@@ -72,6 +72,8 @@ impl CheckReport {
 struct Ledger {
     findings: Findings,
     losses: Vec<Loss>,
+    /// Packs in cold storage, of which nothing was read.
+    unread: HashSet<ObjectHash>,
 }
 
 impl Ledger {
@@ -124,9 +126,10 @@ pub fn check(
         holdings,
         stored,
         verified,
+        cold,
         ..
     } = report;
-    let mut ledger = Ledger { findings, losses };
+    let mut ledger = Ledger { findings, losses, unread: cold };
     key_slots(vault, &mut ledger)?;
     if can_read {
         let list = snapshot_bodies(vault, &mut ledger)?;
@@ -176,7 +179,7 @@ pub(crate) fn lost_files(
         finding,
         snapshot: None,
     };
-    let mut ledger = Ledger { findings, losses: lost.iter().map(loss).collect() };
+    let mut ledger = Ledger { findings, losses: lost.iter().map(loss).collect(), unread: HashSet::new() };
     let graph = trees::walk(vault, &list, &mut ledger, progress)?;
     affected::all(vault, &list, &graph, &ledger, progress)
 }
@@ -206,11 +209,13 @@ fn record_verified(
     stored: &[StoredPack],
     ledger: &mut Ledger,
 ) -> Result<(), Error> {
+    let unread = &ledger.unread;
     let lost: HashSet<ObjectHash> = ledger.losses.iter().map(|loss| loss.object).collect();
     let written = vault.wait(async {
         let store = vault.store().as_ref();
         let now = vault::clock::seconds(vault::store_clock(store).await?);
-        read.iter().filter(|(pack, _)| !lost.contains(pack)).for_each(|(pack, _)| verified.note(*pack, now));
+        let whole = |(pack, _): &&(ObjectHash, u64)| !lost.contains(pack) && !unread.contains(pack);
+        read.iter().filter(whole).for_each(|(pack, _)| verified.note(*pack, now));
         verified.write(store, vault.id(), content::random::identity(), stored).await
     });
     match written {

@@ -21,6 +21,10 @@
 //! - Owners are restored by number, because numbers are what ACLs and archives inside the files mean too.
 //! - The target folder itself gets the metadata of what is restored into it only if the restore made it.
 //!
+//! # Cold storage
+//! Whoever restores from cold storage lets [`ColdPacks`] warm what is needed first. A restore that meets a cold pack all
+//! the same stops: waiting costs hours, and warming money.
+//!
 //! # Deleting
 //! With `delete`, what a restored folder holds and the snapshot does not is removed. Never removed is what the selection
 //! leaves out, what lies outside of the paths that were backed up (a folder *above* those shows only the way to them),
@@ -42,6 +46,7 @@ mod plan;
 mod session;
 mod things;
 mod verify;
+mod warming;
 mod window;
 mod work;
 
@@ -56,6 +61,7 @@ use files::Selection;
 use crate::tree_walk::clean_path;
 use crate::{Error, Progress, Reader, ReadingTenure, Snapshot, Vault};
 use session::Session;
+pub use warming::{ColdPacks, PackCount};
 
 /// How many opened bytes of the tree are kept.
 const TREE_CACHE: usize = 16 << 20;

@@ -224,7 +224,10 @@ pub(super) fn is_out_of_reach(error: &Error) -> bool {
     let (Error::Store(error) | Error::Vault(VaultError::Store(error))) = error else {
         return matches!(error, Error::Interrupted);
     };
-    matches!(error.kind, store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock)
+    matches!(
+        error.kind,
+        store::Kind::Gone | store::Kind::Unavailable | store::Kind::Clock | store::Kind::Cold
+    )
 }
 
 /// An error and its causes in one line.

@@ -212,6 +212,10 @@ impl Packing<'_> {
         self.uploading += 1;
         self.uploading_bytes += finished.size;
         let store = self.session.vault.store().clone();
+        let class = match pack.kind {
+            PackKind::Data => self.session.vault.data_class()?,
+            PackKind::Tree => None,
+        };
         let done = self.uploaded_in.clone();
         // The next backup reads the trees of this one, and a restore the tables of all packs.
         let cached = self.session.vault.cached().cloned();
@@ -222,7 +226,7 @@ impl Packing<'_> {
         };
         self.session.vault.spawn(async move {
             let name = finished.hash.pack_name();
-            let outcome = store.put(&name, finished.parts).await;
+            let outcome = store::put_in(store.as_ref(), &name, finished.parts, class.as_ref()).await;
             if let (Ok(()), Some(cached)) = (&outcome, cached) {
                 remember(&cached, &name, &parts, pack.kind, finished.size).await;
             }

@@ -1,7 +1,7 @@
 //! Somebody who has stolen the grants of a machine, and a custodian who confirms only what he cannot touch any more.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backup::Vault;
 use store::grant::Permission;
@@ -28,7 +28,7 @@ fn back_up(world: &World) -> (std::sync::Arc<Vault>, SnapshotId) {
 /// The custodian's confirmation, with the credential and without a key.
 fn confirmation(world: &World, agent: &Vault, id: SnapshotId) -> Outcome {
     let terms = Terms {
-        grants_end: world.guard.writes_end().unwrap(),
+        grants_end: world.guard.close().unwrap(),
         settle: Some(world.settle.clone()),
         confirmed: HashSet::new(),
     };
@@ -83,6 +83,27 @@ fn a_pack_that_is_swapped_late_is_found_on_swift() {
         assert_eq!(ask(grant, "PUT", &[], "swapped"), "401", "{grant:?}");
     }
     confirmed(&world, &agent, id);
+}
+
+/// A thief who changes nothing, but tells Swift to remove the pack later: after the confirmation, if nothing were done.
+#[test]
+fn a_pack_that_a_thief_gives_an_end_outlives_it_on_swift() {
+    let world = World::new(Place::swift("ending"), VALID);
+    let (agent, id) = back_up(&world);
+    let pack = packs(&world, &agent).remove(0);
+    let honest = agent.wait(world.custodian.get(&pack, u64::MAX)).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &honest).unwrap();
+    let life = VALID + Duration::from_secs(40);
+    let begun = SystemTime::now();
+    let end = format!("X-Delete-After: {}", life.as_secs());
+    let body = format!("@{}", file.path().display());
+    assert_eq!(ask(&world.grant_to_put(&pack), "PUT", &[&end], &body), "201");
+    world.outlive_grants();
+    confirmed(&world, &agent, id);
+    let end = begun + life + Duration::from_secs(2);
+    std::thread::sleep(end.duration_since(SystemTime::now()).unwrap_or_default());
+    assert_eq!(agent.wait(world.custodian.get(&pack, u64::MAX)).unwrap(), honest);
 }
 
 /// With all grants of a machine on Swift: whatever is replaced is found, as long as it is needed.

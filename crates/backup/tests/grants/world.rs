@@ -192,7 +192,7 @@ impl World {
 
     /// Waits until no grant to write is good any more.
     pub fn outlive_grants(&self) {
-        let end = self.guard.writes_end().unwrap() + Duration::from_millis(2200);
+        let end = self.guard.close().unwrap() + Duration::from_millis(2200);
         std::thread::sleep(end.duration_since(SystemTime::now()).unwrap_or_default());
     }
 

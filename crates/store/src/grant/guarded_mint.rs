@@ -23,28 +23,44 @@ pub trait Policy: Send + Sync + Debug {
 /// Of what one has put, no more objects than this can be replaced.
 const OWN_MAX: usize = 1024;
 
-/// Gives the grants that a policy allows, to one who asks: one agent, one run. It remembers until when that one may
-/// begin to write, which whoever verifies what was written needs to know; and which replaceable objects that one has
-/// put, because nobody may replace those of others.
+/// Gives the grants that a policy allows, to one who asks: one agent, one run. Until when that one may begin to write,
+/// which whoever verifies what was written needs to know, is certain when it is [closed](Self::close). It remembers
+/// which replaceable objects that one has put, because nobody may replace those of others.
 #[derive(Debug)]
 pub struct GuardedMint {
     mint: Arc<dyn Mint>,
     policy: Arc<dyn Policy>,
     valid_for: Duration,
-    writes_end: Mutex<Option<SystemTime>>,
+    writes: Mutex<Writes>,
     /// Names that may be replaced, and that were not there when this one first got a grant to write them.
     own: Mutex<HashSet<String>>,
+}
+
+/// What was given to write.
+#[derive(Debug, Default)]
+struct Writes {
+    /// When the last of it ends.
+    end: Option<SystemTime>,
+    /// Whether nothing more is given.
+    is_closed: bool,
 }
 
 impl GuardedMint {
     /// Grants of `mint` that live for `valid_for`.
     pub fn new(mint: Arc<dyn Mint>, policy: Arc<dyn Policy>, valid_for: Duration) -> Self {
-        Self { mint, policy, valid_for, writes_end: Mutex::default(), own: Mutex::default() }
+        Self { mint, policy, valid_for, writes: Mutex::default(), own: Mutex::default() }
     }
 
-    /// When the last grant to write that was given ends, by the store's clock; nothing when none was given.
-    pub fn writes_end(&self) -> Option<SystemTime> {
-        *self.writes_end.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives no grant to write any more, also to those who have asked already and wait. When the last one that was
+    /// given ends, by the store's clock; nothing when none was given.
+    pub fn close(&self) -> Option<SystemTime> {
+        let mut writes = self.writes();
+        writes.is_closed = true;
+        writes.end
+    }
+
+    fn writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn own(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -87,8 +103,11 @@ impl Granter for GuardedMint {
         }
         let grant = self.mint.grant(permission, name, self.valid_for).await?;
         if permission.writes() {
-            let mut end = self.writes_end.lock().unwrap_or_else(PoisonError::into_inner);
-            *end = end.max(Some(grant.expires));
+            let mut writes = self.writes();
+            if writes.is_closed {
+                return Err(self.refuse("grant access to", name));
+            }
+            writes.end = writes.end.max(Some(grant.expires));
         }
         Ok(Granted::Grant(grant))
     }

@@ -70,8 +70,22 @@ fn demands_condition(url: &str) -> bool {
 
 #[async_trait]
 impl Settle for OpendalStore {
-    /// Nothing: S3 looks at the condition when the last byte has come, and a copy has no bytes to be held back.
-    async fn settle(&self, _name: &str) -> Result<(), StoreError> {
+    /// Changes nothing: S3 looks at the condition when the last byte has come, and a copy has no bytes to be held back.
+    /// Where the server may ignore the condition, an upload that is held open can end at any time and nothing makes it
+    /// void: an error.
+    async fn settle(&self, name: &str) -> Result<(), StoreError> {
+        let error = |kind| StoreError::new(kind, "settle", name, &self.remote.location);
+        name::check(name).map_err(|reason| error(Kind::InvalidName).because(reason))?;
+        let (remote, object) = (self.remote.clone(), name.to_owned());
+        let found = network::run(async move { answer(remote.operator.stat(&object)).await }).await;
+        let found = found.map_err(|cause| error(Kind::Other).because(cause))?;
+        let found = found.map_err(|error| self.remote.error_at("settle", name, &error))?;
+        if self.remote.ignores_conditions(&found) {
+            return Err(error(Kind::Other).because(
+                "the bucket keeps versions, and such a server may let an upload replace an object although it was \
+                 begun to create it: machines without a credential need a bucket without versions here",
+            ));
+        }
         Ok(())
     }
 }

@@ -3,68 +3,12 @@
 
 use std::path::Path;
 
-use opendal::services::{Azblob, Gcs, S3, Webdav};
+use opendal::services::{Azblob, Gcs, Webdav};
 use opendal::{Builder, OperationContext, Operator};
 
 use super::{OpendalStore, refusal, wire};
 use crate::location::{Bucket, LookUp, WebFolder};
 use crate::{Kind, StoreError};
-
-/// S3 and its kin. Without `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` it is Amazon's own.
-pub(crate) fn s3(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Result<OpendalStore, StoreError> {
-    let set = |key: &str| look_up(key).filter(|value| !value.is_empty());
-    let endpoint = set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL"));
-    let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
-    let region = match (region, &endpoint) {
-        (Some(region), _) => region,
-        (None, Some(_)) => "us-east-1".to_owned(),
-        (None, None) => {
-            return Err(missing(location, "set AWS_REGION, or AWS_ENDPOINT_URL for a server of your own"));
-        }
-    };
-    let mut builder = S3::default().bucket(&bucket.name).root(&bucket.prefix).region(&region);
-    builder = match &endpoint {
-        Some(endpoint) => builder.endpoint(endpoint),
-        // Amazon's own names the bucket in the host, unless that would break its certificate.
-        None if bucket.name.contains('.') => builder.endpoint("https://s3.amazonaws.com"),
-        None => builder.endpoint("https://s3.amazonaws.com").enable_virtual_host_style(),
-    };
-    // Asking the machine for its role takes seconds where there is none: only on request.
-    let asks_machine =
-        set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("false"));
-    if !asks_machine {
-        builder = builder.disable_ec2_metadata();
-    }
-    match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
-        (Some(key), Some(secret)) => {
-            builder = builder.disable_config_load().access_key_id(&key).secret_access_key(&secret);
-            if let Some(token) = set("AWS_SESSION_TOKEN") {
-                builder = builder.session_token(&token);
-            }
-        }
-        (Some(_), None) => return Err(missing(location, "AWS_SECRET_ACCESS_KEY is not set")),
-        (None, Some(_)) => return Err(missing(location, "AWS_ACCESS_KEY_ID is not set")),
-        (None, None) => {
-            let home = set("HOME").unwrap_or_default();
-            let file = |key: &str, usual: &str| {
-                set(key).map_or_else(|| Path::new(&home).join(usual), Into::into).is_file()
-            };
-            let has_other = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")
-                || file("AWS_CONFIG_FILE", ".aws/config")
-                || set("AWS_WEB_IDENTITY_TOKEN_FILE").is_some()
-                || set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").is_some()
-                || set("AWS_CONTAINER_CREDENTIALS_FULL_URI").is_some();
-            if !has_other && !asks_machine {
-                let reason = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and there is no ~/.aws/credentials";
-                return Err(missing(location, reason));
-            }
-            if let Some(profile) = set("AWS_PROFILE") {
-                builder = builder.profile(&profile);
-            }
-        }
-    }
-    build(builder, location, true)
-}
 
 /// Azure Blob Storage.
 pub(crate) fn azblob(
@@ -96,7 +40,7 @@ pub(crate) fn azblob(
         }
     };
     builder = builder.container(&bucket.name).root(&bucket.prefix);
-    build(builder, location, false)
+    Ok(OpendalStore::new(build(builder, location, false)?, location))
 }
 
 /// Google Cloud Storage.
@@ -119,7 +63,7 @@ pub(crate) fn gcs(bucket: &Bucket, location: &str, look_up: LookUp<'_>) -> Resul
             None => return Err(missing(location, "GOOGLE_APPLICATION_CREDENTIALS is not set")),
         }
     };
-    build(builder, location, false)
+    Ok(OpendalStore::new(build(builder, location, false)?, location))
 }
 
 /// A folder on a WebDAV server.
@@ -137,11 +81,15 @@ pub(crate) fn webdav(
         (Some(_), None) => return Err(missing(location, "WEBDAV_PASSWORD is not set")),
         (None, Some(_)) => return Err(missing(location, "WEBDAV_USERNAME is not set")),
     };
-    build(builder, location, false)
+    Ok(OpendalStore::new(build(builder, location, false)?, location))
 }
 
 /// `adds_checksums`: see [`wire::transport`].
-fn build(builder: impl Builder, location: &str, adds_checksums: bool) -> Result<OpendalStore, StoreError> {
+pub(super) fn build(
+    builder: impl Builder,
+    location: &str,
+    adds_checksums: bool,
+) -> Result<Operator, StoreError> {
     let other = |reason: String| StoreError::new(Kind::Other, "open", "", location).because(reason);
     let operator = Operator::new(builder).map_err(|error| {
         let kind = if error.kind() == opendal::ErrorKind::ConfigInvalid {
@@ -153,10 +101,10 @@ fn build(builder: impl Builder, location: &str, adds_checksums: bool) -> Result<
     })?;
     let transport = wire::transport(adds_checksums).map_err(|error| other(error.to_string()))?;
     let context = OperationContext::new().with_http_transport(transport);
-    Ok(OpendalStore::new(operator.with_context(context), location))
+    Ok(operator.with_context(context))
 }
 
 /// A setting without which nobody can log in.
-fn missing(location: &str, reason: &str) -> StoreError {
+pub(super) fn missing(location: &str, reason: &str) -> StoreError {
     StoreError::new(Kind::PermissionDenied, "open", "", location).because(reason)
 }

@@ -13,6 +13,7 @@ use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
+use crate::Kind;
 use crate::web::refusal::Refusal;
 
 /// How long a server may take to accept a connection.
@@ -113,7 +114,8 @@ async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody
             | StatusCode::PRECONDITION_FAILED
             | StatusCode::RANGE_NOT_SATISFIABLE
     );
-    if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() {
+    if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() && refusal.kind() != Kind::Cold
+    {
         let pieces = stream::iter([Ok(Buffer::from(text))]);
         return Ok(Response::from_parts(parts, HttpBody::new(pieces, None)));
     }

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opendal::{Buffer, Error, ErrorKind};
+use opendal::{Buffer, Error, ErrorKind, Operator};
 
 use super::wire::SILENCE;
 use super::{ANSWER, Remote, SINGLE_REQUEST_MAX, answer, refusal, within};
 use crate::web::refusal::Refusal;
-use crate::{Kind, Operation, StoreError, name, random};
+use crate::{Kind, Operation, StorageClass, StoreError, name, random};
 
 /// The slowest upload that is waited for, in bytes per second. A connection that stands still ends much earlier.
 const RATE_MIN: u64 = 16 << 10;
@@ -18,11 +18,25 @@ const RATE_MIN: u64 = 16 << 10;
 const PART_BYTES: usize = 256 << 20;
 
 impl Remote {
-    pub(super) async fn put(&self, object: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
+    /// Puts an object into a class, or where objects usually are.
+    pub(super) async fn put(
+        &self,
+        object: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+    ) -> Result<(), StoreError> {
         let operation = Operation::Put;
+        let operator = match (class, &self.s3) {
+            (None, _) => self.operator.clone(),
+            (Some(class), Some(service)) => service.operator(class)?,
+            (Some(_), None) => {
+                let error = StoreError::new(Kind::Unsupported, operation.verb(), object, &self.location);
+                return Err(error.because("this store has no storage classes"));
+            }
+        };
         let bytes = Buffer::from(parts);
-        if self.creates_only.load(Ordering::Relaxed) {
-            match self.write(object, bytes.clone(), true).await {
+        if self.creates_only() {
+            match self.write(&operator, object, bytes.clone(), true).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConditionNotMatch => return Ok(()),
                 Err(error) if refusal::refusal(&error).is_some_and(Refusal::is_unknown) => {
@@ -40,18 +54,24 @@ impl Remote {
             Err(error) if refusal::kind(&error) == Kind::NotFound => {}
             Err(error) => return Err(self.unwritten(operation, object, &error)),
         }
-        self.write_over(operation, object, bytes).await
+        self.write_over(operation, &operator, object, bytes).await
     }
 
     pub(super) async fn replace(&self, object: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.write_over(Operation::Replace, object, Buffer::from(parts)).await
+        self.write_over(Operation::Replace, &self.operator, object, Buffer::from(parts)).await
     }
 
-    async fn write_over(&self, operation: Operation, object: &str, bytes: Buffer) -> Result<(), StoreError> {
+    async fn write_over(
+        &self,
+        operation: Operation,
+        operator: &Operator,
+        object: &str,
+        bytes: Buffer,
+    ) -> Result<(), StoreError> {
         let written = if self.has_folders {
             self.write_and_move(object, bytes).await
         } else {
-            self.write(object, bytes, false).await
+            self.write(operator, object, bytes, false).await
         };
         let Err(error) = written else { return Ok(()) };
         let failed = self.unwritten(operation, object, &error);
@@ -62,14 +82,24 @@ impl Remote {
         Err(failed)
     }
 
-    async fn write(&self, object: &str, bytes: Buffer, create_only: bool) -> opendal::Result<()> {
+    async fn write(
+        &self,
+        operator: &Operator,
+        object: &str,
+        bytes: Buffer,
+        create_only: bool,
+    ) -> opendal::Result<()> {
         let size = bytes.len() as u64;
         let limit = ANSWER.saturating_add(Duration::from_secs(size / RATE_MIN));
-        let mut write = self.operator.write_with(object, bytes).if_not_exists(create_only);
+        let mut write = operator.write_with(object, bytes).if_not_exists(create_only);
         if size > SINGLE_REQUEST_MAX {
             write = write.chunk(PART_BYTES);
         }
-        within(limit, write.into_future()).await.map(drop)
+        let written = within(limit, write.into_future()).await?;
+        if create_only && self.ignores_conditions(&written) {
+            self.creates_only.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// For servers whose writes can be seen half done.
@@ -86,7 +116,7 @@ impl Remote {
             .map_err(|error| Error::new(ErrorKind::Unexpected, "no random name").set_source(error))?;
         let temporary = format!("{}/{unique}", name::RESERVED);
         let moved = async {
-            self.write(&temporary, bytes, false).await?;
+            self.write(&self.operator, &temporary, bytes, false).await?;
             within(ANSWER + SILENCE, self.operator.rename(&temporary, object)).await
         };
         let moved = moved.await;

@@ -55,14 +55,16 @@ impl Mint for SwiftStore {
 #[async_trait]
 impl Settle for SwiftStore {
     /// Copies the object onto itself, inside of Swift. Of two writes the one that began later stays, whichever ends
-    /// first; so an upload that began before the copy is thrown away when it ends.
+    /// first; so an upload that began before the copy is thrown away when it ends. The copy has none of the old headers:
+    /// whoever had a grant may have sent `X-Delete-At`, and the object would go by itself after it was confirmed.
     async fn settle(&self, name: &str) -> Result<(), StoreError> {
         let error = |kind| StoreError::new(kind, "settle", name, self.address.location());
         name::check(name).map_err(|reason| error(Kind::InvalidName).because(reason))?;
         let copied = async {
             let request = |storage: &str| {
                 let mut request = Request::new(Method::PUT, self.address.object_url(storage, name)?)
-                    .header(HeaderName::from_static("x-copy-from"), &self.address.copy_source(name))?;
+                    .header(HeaderName::from_static("x-copy-from"), &self.address.copy_source(name))?
+                    .header(HeaderName::from_static("x-fresh-metadata"), "true")?;
                 request.body = Some(Vec::new());
                 Ok(request)
             };

@@ -72,6 +72,11 @@ impl Session {
         Err(Failure::new(Kind::PermissionDenied, "no token was accepted"))
     }
 
+    /// Sends a request that has its right in itself.
+    pub(super) async fn send_without_token(&self, request: Request) -> Result<Response, Failure> {
+        self.http.send(request, Arc::default()).await
+    }
+
     /// The failure that an answer is.
     pub(super) async fn failure(&self, response: Response) -> Failure {
         let token = self.token.lock().await.clone();

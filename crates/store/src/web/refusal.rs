@@ -97,6 +97,9 @@ impl Refusal {
             (_, "AccountProblem" | "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") => {
                 Kind::PermissionDenied
             }
+            (_, "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated") => Kind::Cold,
+            // Asked for in a hurry, and there is no room for it: it would not help to wait.
+            (_, "GlacierExpeditedRetrievalNotAvailable" | "InvalidStorageClass") => Kind::Unsupported,
             (401 | 403 | 407, _) => Kind::PermissionDenied,
             (404, _) => Kind::NotFound,
             (501 | 505, _) => Kind::Other,
@@ -124,7 +127,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+/// What is between two texts, first after first.
+pub(crate) fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     Some(text.split_once(open)?.1.split_once(close)?.0)
 }
 

@@ -91,15 +91,16 @@ impl Response {
         let retry_after = self.header("retry-after").and_then(retry_after);
         let body = self.read(0, ERROR_BYTES_MAX).await.map(|(bytes, _)| bytes).unwrap_or_default();
         // A server of S3 says more by its own code than by the status.
+        let text = String::from_utf8_lossy(&body);
         let refusal = Refusal::new(status, self.inner.headers(), &body).of_a_grant();
-        if refusal.has_code() {
+        if refusal.has_code() && !repeats_secret(&refusal.to_string(), secrets) {
             let kind = match refusal.kind() {
                 Kind::Other => kind_of(status),
                 kind => kind,
             };
             return Failure { retry_after, ..Failure::new(kind, refusal) };
         }
-        let body = quote(&String::from_utf8_lossy(&body), secrets);
+        let body = quote(&text, secrets);
         let said = if body.is_empty() { String::new() } else { format!(": {body}") };
         let cause = format!("the server answered {status}{said}");
         Failure { retry_after, ..Failure::new(kind_of(status), cause) }
@@ -115,9 +116,14 @@ fn retry_after(text: &str) -> Option<Duration> {
     Some(time::from_http(text)?.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
+/// Whether it holds what must not be shown.
+fn repeats_secret(text: &str, secrets: &[&Secret]) -> bool {
+    secrets.iter().any(|secret| !secret.expose().is_empty() && text.contains(secret.expose()))
+}
+
 /// The words of an error page on one line, without markup.
 fn quote(text: &str, secrets: &[&Secret]) -> String {
-    if secrets.iter().any(|secret| !secret.expose().is_empty() && text.contains(secret.expose())) {
+    if repeats_secret(text, secrets) {
         return "(its text repeats a secret and is not shown)".to_owned();
     }
     let mut words = String::new();

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod grants;
+mod survey;
 
 use std::sync::{Arc, OnceLock};
 
@@ -172,12 +173,18 @@ async fn a_listing_of_more_than_a_page() {
 
 /// The gateway's own client, for what the store does not do: signed by curl.
 fn bucket(method: &str, name: &str) {
+    let nothing = "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    bucket_with(method, name, &["-H", nothing]);
+}
+
+/// The same with further arguments for curl.
+fn bucket_with(method: &str, name: &str, arguments: &[&str]) {
     let [url, key, secret] =
         ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|key| gateway().setting(key));
-    let nothing = "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let status = std::process::Command::new("curl")
-        .args(["-fsS", "-X", method, "-H", nothing, "--aws-sigv4", "aws:amz:us-east-1:s3", "-u"])
+        .args(["-fsS", "-X", method, "--aws-sigv4", "aws:amz:us-east-1:s3", "-u"])
         .args([&format!("{key}:{secret}"), &format!("{url}/{name}")])
+        .args(arguments)
         .status();
     assert!(status.expect("curl").success(), "{method} {name}");
 }

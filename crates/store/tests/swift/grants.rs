@@ -100,8 +100,6 @@ async fn a_store_by_grants_keeps_the_contract() {
     store::conformance::append_only(store.clone(), &keeper)
         .await
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let end = granter.writes_end().unwrap();
-    assert!(end > SystemTime::now() + MINUTE / 2 && end < SystemTime::now() + MINUTE * 2);
     // What the policy does not allow, and what it does.
     assert_eq!(store.put("other/a", bytes("x")).await.unwrap_err().kind, Kind::PermissionDenied);
     store.replace("leases/a", bytes("1")).await.unwrap();
@@ -114,6 +112,13 @@ async fn a_store_by_grants_keeps_the_contract() {
     assert_eq!(store.replace("leases/b", bytes("2")).await.unwrap_err().kind, Kind::PermissionDenied);
     assert_eq!(store.get("leases/b", 1).await.unwrap(), "1");
     assert_eq!(store.get("leases/a", 1).await.unwrap(), "2");
+    let end = granter.close().unwrap();
+    assert!(end > SystemTime::now() + MINUTE / 2 && end < SystemTime::now() + MINUTE * 2);
+    for refused in [store.put("new/late", bytes("x")).await, store.replace("leases/a", bytes("3")).await] {
+        assert_eq!(refused.unwrap_err().kind, Kind::PermissionDenied);
+    }
+    assert_eq!(store.get("leases/a", 1).await.unwrap(), "2");
+    assert_eq!(granter.close(), Some(end));
 }
 
 /// A grant that ended while it was kept is exchanged, and one to write is always fresh.
@@ -170,13 +175,12 @@ async fn no_grant_is_given_for_what_is_there() {
     store.put("new/a", bytes("text")).await.unwrap();
     let (_, granter) = by_grants(store, MINUTE);
     assert_eq!(granter.grant(Permission::Put, "new/a").await.unwrap(), Granted::AlreadyThere);
-    assert_eq!(granter.writes_end(), None);
     let Granted::Grant(grant) = granter.grant(Permission::Put, "new/b").await.unwrap() else {
         panic!("no grant")
     };
-    assert_eq!(granter.writes_end(), Some(grant.expires));
     let error = granter.grant(Permission::Replace, "new/a").await.unwrap_err();
     assert_eq!(error.kind, Kind::PermissionDenied);
+    assert_eq!(granter.close(), Some(grant.expires));
 }
 
 /// An upload that began before its grant ended may come to its end at any time after it. Settling throws it away.
@@ -212,4 +216,27 @@ async fn an_upload_that_is_held_open_changes_nothing_once_settled() {
         assert_eq!(left, if settles { "honest" } else { "thief" }, "{answer}");
     }
     assert_eq!(store.settle("nothing").await.unwrap_err().kind, Kind::NotFound);
+}
+
+/// A thief may put the very bytes that should be there, and say that Swift shall remove them later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_came_with_a_write_is_gone_once_settled() {
+    let service = shared();
+    let store = create(&service, "ending", "").await;
+    let server = address(&service);
+    for settles in [false, true] {
+        let name = format!("object-{settles}");
+        let grant = store.grant(Permission::Put, &name, MINUTE).await.unwrap();
+        let path = grant.url.strip_prefix(&format!("http://{server}")).unwrap();
+        let answer = request(server, "PUT", path, &[("X-Delete-After", "6"), ("X-Object-Meta-A", "b")]);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        assert_eq!(store.stat(&name).await.unwrap().size, 0);
+        if settles {
+            store.settle(&name).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        // The first round shows that settling is needed.
+        let left = store.stat(&name).await.map(|found| found.size).map_err(|error| error.kind);
+        assert_eq!(left, if settles { Ok(0) } else { Err(Kind::NotFound) });
+    }
 }

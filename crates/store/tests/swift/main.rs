@@ -6,6 +6,7 @@ mod grants;
 mod keystone;
 mod proxy;
 mod server;
+mod survey;
 
 use std::error::Error;
 use std::io::{Read, Write};

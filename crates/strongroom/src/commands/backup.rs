@@ -4,7 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::backup::{BackupReport, BackupRequest, Compression, Credential, Vault, back_up, back_up_stream};
+use ::backup::{
+    BackupReport, BackupRequest, Compression, Credential, FirstSettings, Vault, back_up, back_up_stream,
+};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -257,7 +259,7 @@ impl Backup {
 /// file of its own.
 fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result<(), Failure> {
     if let Some(credential) = passphrase::given(global)? {
-        access::create_vault(global, output, place, credential, "passphrase", None)?;
+        access::create_vault(global, output, place, credential, "passphrase", &FirstSettings::default())?;
         return Ok(());
     }
     let missing = || Failure::usage("there is no home folder for a key", "set STRONGROOM_PASSPHRASE");
@@ -272,7 +274,8 @@ fn make_default_vault(global: &Global, output: &Output, place: &Place) -> Result
     }
     let key = Credential::new_key_file();
     settings::write_key(&key_file, &key)?;
-    let made = access::create_vault(global, output, place, key, "key file of this machine", None);
+    let first = FirstSettings::default();
+    let made = access::create_vault(global, output, place, key, "key file of this machine", &first);
     // If the vault was made after all, its key must stay.
     if made.is_err() && matches!(place.has_vault(), Ok(false)) {
         let _ = std::fs::remove_file(&key_file);

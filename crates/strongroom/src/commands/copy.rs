@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use store::{MemoryStore, Store};
 
-use super::units::parse_size;
+use super::units::{ClassOrNone, parse_class_or_none, parse_size};
 use crate::access::{self, Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -43,6 +43,10 @@ pub struct Copy {
     /// Fetch no more than this per second, such as 5M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     limit_download: Option<u64>,
+    /// Keep data in this storage class of the place that is copied to, or in its usual one: none; as the vault's settings
+    /// say unless said otherwise
+    #[arg(long, value_name = "CLASS|none", value_parser = parse_class_or_none)]
+    data_class: Option<ClassOrNone>,
     /// Compare and count; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -65,7 +69,8 @@ impl Copy {
         let limits = Limits { upload: self.limit_upload, download: None };
         let store = target.open_or_make(limits, !self.dry_run)?;
         let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
-        let request = CopyRequest { snapshots, verify: self.verify, dry_run: self.dry_run };
+        let data_class = self.data_class.clone().map(|ClassOrNone(class)| class);
+        let request = CopyRequest { snapshots, verify: self.verify, data_class, dry_run: self.dry_run };
         let shown = Shown::start(output);
         let report = copy(&source, &store, &request, shown.progress());
         shown.end();

@@ -3,10 +3,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use ::backup::FirstSettings;
 use clap::Args;
 use serde_json::json;
+use store::StorageClass;
 
-use super::units::parse_duration;
+use super::units::{parse_class, parse_duration};
 use crate::access::{self, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -26,6 +28,9 @@ pub struct Init {
     /// How long a forgotten snapshot can be brought back before it may be deleted: 7d unless said otherwise; 0 is not at all
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delete_delay: Option<Duration>,
+    /// Keep data in this storage class of an S3 store, such as GLACIER; what is needed to find it stays as it is
+    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    data_class: Option<StorageClass>,
 }
 
 impl Init {
@@ -40,7 +45,8 @@ impl Init {
             Some(credential) => credential,
             None => passphrase::ask_for_new()?,
         };
-        access::create_vault(global, output, &place, credential, &self.label, self.delete_delay)?;
+        let first = FirstSettings { delete_delay: self.delete_delay, data_class: self.data_class.clone() };
+        access::create_vault(global, output, &place, credential, &self.label, &first)?;
         output.summary("init", exit::DONE, json!({}));
         Ok(exit::DONE)
     }

@@ -1,5 +1,6 @@
 //! The verbs, each in its own file.
 
+mod abilities;
 pub mod backup;
 pub mod check;
 pub mod cleanup;
@@ -23,3 +24,4 @@ pub mod stats;
 pub mod store;
 pub mod undelete;
 mod units;
+mod warming;

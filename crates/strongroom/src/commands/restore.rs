@@ -11,6 +11,7 @@ use files::Selection;
 use serde_json::json;
 
 use super::units::{parse_size, parse_threads};
+use super::warming::{Next, Warming};
 use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -49,6 +50,9 @@ impl From<Existing> for Overwrite {
 ///
 /// Restores a snapshot, or a part of one. Of SNAPSHOT:FOLDER the contents come into the target; of a whole snapshot
 /// everything comes below it with its full path. `--in-place` puts everything back where it was.
+///
+/// Of a vault with data in cold storage, what is needed is asked for first, which costs money, and waited for;
+/// --dry-run tells how much that is.
 #[derive(Args, Debug)]
 pub struct Restore {
     /// The snapshot, or SNAPSHOT:PATH
@@ -91,6 +95,8 @@ pub struct Restore {
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     parallelism: Option<usize>,
     #[command(flatten)]
+    warming: Warming,
+    #[command(flatten)]
     narrow: Narrow,
 }
 
@@ -130,6 +136,10 @@ impl Restore {
             dry_run: self.dry_run,
             parallelism: self.parallelism,
         };
+        if self.warming.run(output, &vault, &request)? == Next::End {
+            output.summary("restore", exit::DONE, json!({ "dry_run": self.dry_run }));
+            return Ok(exit::DONE);
+        }
         let shown = Shown::start(output);
         let report = restore(&vault, &request, shown.progress())?;
         shown.end();

@@ -4,6 +4,7 @@ use ::backup::stats;
 use clap::Args;
 use serde_json::json;
 
+use super::abilities;
 use crate::access;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -68,6 +69,16 @@ impl Stats {
             ratio(found.compression_ratio())
         ));
         output.line(&format!("Key slots   {}", found.key_slots));
+        match &found.abilities {
+            None => output.line("Store       never tested; run `strongroom store test`"),
+            Some(abilities) => {
+                let (age, words) = (abilities::age(abilities), abilities::words(abilities));
+                output.line(&format!("Store       tested {age}; {words}"));
+                if let Some(danger) = abilities::danger(abilities, vault.store().is_remote()) {
+                    output.line(&format!("            {danger}"));
+                }
+            }
+        }
         let broken = found.snapshots_damaged + found.fragments_damaged;
         if broken > 0 {
             output::note(&format!(
@@ -84,6 +95,10 @@ impl Stats {
             "bytes_index": found.stored.index, "bytes_snapshots": found.stored.snapshots,
             "dedup_ratio": found.dedup_ratio(), "compression_ratio": found.compression_ratio(),
             "key_slots": found.key_slots,
+            "store": found.abilities.map(|found| {
+                let tested = content::tree::Time { seconds: found.tested, nanoseconds: 0 };
+                output::with(json!({ "tested": output::json_time(tested) }), abilities::json(&found))
+            }),
         }));
         output.summary("stats", exit::DONE, json!({}));
         Ok(exit::DONE)

@@ -1,9 +1,15 @@
 //! `store`: the place of a vault, apart from the vault.
 
+use std::sync::Arc;
+
+use ::backup::{Abilities, record_abilities};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use store::probe::{Tried, probe_blocking};
+use store::Store as ObjectStore;
+use store::probe::{Found, Probed, Tried, probe_blocking};
+use store::survey::Survey;
 
+use super::abilities;
 use crate::access::Place;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -21,6 +27,9 @@ pub struct Store {
 #[derive(Debug, Subcommand)]
 enum StoreVerb {
     /// Try every right that a vault needs, and say what is missing and how to mend it
+    ///
+    /// It also finds out what protects what is there (versioning, object lock). If the store holds a vault, what was found is
+    /// kept in it, and shown by stats.
     Test(Test),
 }
 
@@ -37,7 +46,9 @@ impl Store {
         let mut global = global.clone();
         global.vault = test.location.clone().or(global.vault);
         let place = Place::of(&global)?;
-        let tried = probe_blocking(place.open_bare()?).map_err(::backup::Error::from)?;
+        let (store, surveyed) = place.open_surveyed()?;
+        let Probed { tried, found } =
+            probe_blocking(store.clone(), surveyed).map_err(::backup::Error::from)?;
         for tried in &tried {
             show(tried, output);
         }
@@ -47,8 +58,48 @@ impl Store {
             0 => format!("{} can hold a vault.", place.shown()),
             _ => format!("{} lacks something; see above.", place.shown()),
         });
+        let found = abilities_of(&found);
+        // Else the test did not come far enough to learn anything.
+        if found != Abilities::default() {
+            keep(&store, found, output);
+        }
         output.summary("store test", code, json!({ "location": place.shown(), "problems": problems }));
         Ok(code)
+    }
+}
+
+/// What is kept of a test.
+fn abilities_of(found: &Found) -> Abilities {
+    let Survey { creates_only, keeps_versions, locks, lock_days, gives_grants } = found.survey;
+    Abilities {
+        // Whoever writes it down asks the store.
+        tested: 0,
+        creates_only,
+        listing_lag_ms: found.listing_lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+        keeps_versions,
+        locks,
+        lock_days,
+        gives_grants,
+        deletes: found.deletes,
+        clock_offset_seconds: found.clock_offset,
+    }
+}
+
+/// Shows what was found, and writes it down in the vault that is there, if there is one. That it cannot be is no failure
+/// of the test.
+fn keep(store: &Arc<dyn ObjectStore>, found: Abilities, output: &Output) {
+    let recorded = record_abilities(store, found).unwrap_or_else(|error| {
+        output::note(&format!("note: what was found could not be written down in the vault: {error}"));
+        None
+    });
+    let event = json!({ "type": "abilities", "recorded": recorded.map(|vault| vault.to_string()) });
+    output.event(&output::with(event, abilities::json(&found)));
+    output.line(&format!("found   {}", abilities::words(&found)));
+    if let Some(danger) = abilities::danger(&found, store.is_remote()) {
+        output.line(&format!("        {danger}"));
+    }
+    if recorded.is_some() {
+        output.say("What was found is written down in the vault; `strongroom stats` shows it.");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use store::StorageClass;
+
 /// Bytes with an optional unit: K, M, G, T (binary, with or without iB).
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -53,6 +55,31 @@ pub fn shown_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let unit = NAMES.iter().find(|(_, length)| seconds > 0 && seconds.is_multiple_of(*length));
     unit.map_or_else(|| "none".to_owned(), |(name, length)| crate::output::count(seconds / length, name))
+}
+
+/// A storage class by its name.
+pub fn parse_class(text: &str) -> Result<StorageClass, String> {
+    StorageClass::new(text).map_err(str::to_owned)
+}
+
+/// A storage class, or that none is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassOrNone(pub Option<StorageClass>);
+
+/// A storage class by its name, or `none`.
+pub fn parse_class_or_none(text: &str) -> Result<ClassOrNone, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(ClassOrNone(None));
+    }
+    parse_class(text).map(|class| ClassOrNone(Some(class)))
+}
+
+/// A number of days: at least one.
+pub fn parse_days(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(days) if days > 0 => Ok(days),
+        _ => Err(format!("{text:?} is not a number of days; use 1 or more")),
+    }
 }
 
 /// How many threads: at least one.

@@ -34,7 +34,7 @@ fn every_verb_speaks_the_documented_lines() {
     let place = world.latest("");
     let (events, _) = world.json(&["snapshots"]);
     let first = events[0]["id"].as_str().unwrap();
-    let verbs: [&[&str]; 26] = [
+    let verbs: [&[&str]; 27] = [
         &["backup", "files"],
         &["snapshots", "--problems"],
         &["ls", "--recursive", "latest"],
@@ -54,6 +54,7 @@ fn every_verb_speaks_the_documented_lines() {
         &["check", "--read-data"],
         &["copy", "--to", "far"],
         &["repair", "--from", "far"],
+        &["store", "test"],
         &["stats"],
         &["key", "list"],
         &["key", "add", "--key-file", "machine"],
@@ -88,6 +89,8 @@ fn every_verb_speaks_the_documented_lines() {
         "entry",
         "found",
         "stats",
+        "tried",
+        "abilities",
         "key_slot",
         "recovery_code",
         "completions",

@@ -87,6 +87,37 @@ fn a_snapshot_can_be_looked_at() {
 }
 
 #[test]
+fn what_a_test_of_the_store_found_is_kept_in_the_vault_and_shown() {
+    let world = World::with_snapshot();
+    assert!(world.ok(&["stats"]).contains("Store       never tested"));
+    let words = "looks before it creates; lists at once; no object lock; versioning off; gives no grants";
+    let danger =
+        "whoever may write there can delete the vault: there is neither an object lock nor versioning";
+    for _ in 0..2 {
+        let out = world.ok(&["store", "test"]);
+        assert!(out.contains(words) && out.contains(danger) && out.contains("written down"), "{out}");
+        assert_eq!(world.objects("abilities").len(), 1);
+    }
+    let stats = world.ok(&["stats"]);
+    assert!(
+        stats.contains(&format!("Store       tested just now; {words}")) && stats.contains(danger),
+        "{stats}"
+    );
+    let (events, _) = world.json(&["stats"]);
+    let store = &events.iter().find(|event| event["type"] == "stats").unwrap()["store"];
+    assert_eq!((&store["versioning"], &store["listing_lag"]), (&false.into(), &0.0.into()), "{store}");
+    assert!(store["tested"].is_string() && store["lock_days"].is_null(), "{store}");
+    // A check has nothing to say about it.
+    let (events, code) = world.json(&["check"]);
+    assert_eq!((code, events.iter().any(|event| event["type"] == "finding")), (Some(0), false), "{events:?}");
+    // Where there is no vault, nothing is left.
+    fs::create_dir(world.path("empty")).unwrap();
+    let out = world.ok(&["store", "test", "empty"]);
+    assert!(out.contains(danger) && !out.contains("written down"), "{out}");
+    assert!(!world.path("empty/abilities").exists());
+}
+
+#[test]
 fn what_changed_between_two_snapshots_is_shown() {
     let world = World::with_snapshot();
     fs::write(world.files().join("note.txt"), "remember the bread").unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::{Store, StoreError};
+use store::{Kind, Store, StoreError};
 use tokio::task::JoinSet;
 
 use super::finding::{Finding, Severity};
@@ -101,7 +101,7 @@ impl Check<'_> {
                 Some(Ok((object, outcome))) => self.judge(object, outcome)?,
                 Some(Err(error)) => {
                     let location = self.store.location();
-                    let error = StoreError::new(store::Kind::Other, "read", "", location).because(error);
+                    let error = StoreError::new(Kind::Other, "read", "", location).because(error);
                     return Err(error.into());
                 }
             }
@@ -133,6 +133,16 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// A pack in cold storage: nothing is known to be wrong with it.
+pub fn cold(object: ObjectHash) -> Finding {
+    Finding::new(
+        Severity::Note,
+        object.pack_name(),
+        "it is in cold storage and was not read",
+        "to check it, warm it first (`strongroom restore --warm` does), and check again while it is warm",
+    )
 }
 
 /// An index fragment and the pack itself disagree.
@@ -196,7 +206,7 @@ pub(crate) async fn read_pack(
             (reading, bad)
         });
         let (back, bad) = hashed.await.map_err(|error| {
-            StoreError::new(store::Kind::Other, "read", name.clone(), store.location()).because(error)
+            StoreError::new(Kind::Other, "read", name.clone(), store.location()).because(error)
         })?;
         reading = back;
         verdict.segments.extend(bad);

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use store::StoreError;
+use store::{Kind, StoreError};
 
 use super::chain::{self, Link};
 use super::fetches::Fetches;
 use super::finding::{Finding, Severity};
 use super::pack_reading::PackReading;
+use super::packs::cold;
 use super::{Check, Held, Loss, unreadable};
 use crate::error::{Damage, VaultError};
 use crate::name::{ObjectHash, SnapshotId};
@@ -101,7 +102,8 @@ impl Check<'_> {
 
     /// Reads the table of a pack that no fragment names. Returns the finding if that fails.
     async fn learn(&mut self, object: ObjectHash) -> Result<Option<usize>, VaultError> {
-        if self.report.holdings.get(object).is_some() || self.not_indexed.contains_key(&object) {
+        let is_known = self.report.holdings.get(object).is_some() || self.not_indexed.contains_key(&object);
+        if is_known || self.report.cold.contains(&object) {
             return Ok(None);
         }
         let size = self.sizes.get(&object).copied().unwrap_or_default();
@@ -123,6 +125,12 @@ impl Check<'_> {
         object: ObjectHash,
         error: StoreError,
     ) -> Result<Option<usize>, VaultError> {
+        if error.kind == Kind::Cold {
+            if self.report.cold.insert(object) {
+                self.report.findings.add(cold(object));
+            }
+            return Ok(None);
+        }
         let finding =
             unreadable(error, "see whether the disk is failing; put it back from a copy of the vault")?;
         let number = self.report.findings.add(finding);

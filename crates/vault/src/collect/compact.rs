@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::{Kind, Store};
+use store::{Kind, StorageClass, Store};
 
 use super::plan::Plan;
 use super::view::View;
@@ -47,10 +47,11 @@ pub(super) async fn run(
     vault: VaultId,
     view: &View,
     plan: &Plan,
+    data_class: Option<&StorageClass>,
     random: &mut (dyn FnMut() -> [u8; 16] + Send),
     watch: &dyn Watch,
 ) -> Result<Compacted, VaultError> {
-    let mover = Mover::new(store, vault);
+    let mover = Mover::new(store, vault, data_class);
     let mut compaction = Compaction { store, vault, random, mover, emptied: Vec::new(), damaged: Vec::new() };
     watch.stage("moving segments");
     watch.total(plan.moved_bytes);
@@ -66,9 +67,12 @@ pub(super) async fn run(
                 compaction.emptied.push(*object);
                 continue;
             }
-            match compaction.empty(*object, view, plan, watch).await? {
-                Ok(()) => compaction.emptied.push(*object),
-                Err(damage) => compaction.damaged.push((*object, damage)),
+            match compaction.empty(*object, view, plan, watch).await {
+                Ok(Ok(())) => compaction.emptied.push(*object),
+                Ok(Err(damage)) => compaction.damaged.push((*object, damage)),
+                // Warming it would cost more than its unused bytes.
+                Err(VaultError::Store(error)) if error.kind == Kind::Cold => {}
+                Err(error) => return Err(error),
             }
         }
         compaction.mover.end_pack().await?;

@@ -87,7 +87,7 @@ pub(super) async fn rewrite(
             Ok(Ok((_, trailer, size))) => writing.add(PackRecord { hash: object, size, trailer }).await?,
             // It is looked at again next time.
             Ok(Err(_)) => {}
-            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Cold) => {}
             Err(error) => return Err(error.into()),
         }
     }

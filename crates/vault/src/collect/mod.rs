@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::Store;
+use store::{StorageClass, Store};
 
 pub use plan::{Plan, plan};
 pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
@@ -54,6 +54,10 @@ pub struct Options {
     pub max_unused: f64,
     /// No more bytes than this are moved by compaction.
     pub max_move: Option<u64>,
+    /// Packs of data are left as they are until nothing in them is needed: they are in cold storage.
+    pub keeps_data: bool,
+    /// The storage class for packs of data.
+    pub data_class: Option<StorageClass>,
     /// How long the collector's own lease lasts.
     pub lease: Duration,
     /// Only look.
@@ -69,6 +73,8 @@ impl Options {
             unfinished: Duration::from_secs(2 * 24 * 3600),
             max_unused: 0.05,
             max_move: None,
+            keeps_data: false,
+            data_class: None,
             lease: lease::DURATION,
             dry_run: false,
         }
@@ -258,7 +264,8 @@ impl Collector<'_> {
         if is_blind && keeps(Rule::BlindnessDeletesNothing) || watch.is_cancelled() {
             return Ok(false);
         }
-        let compacted = compact::run(self.store, self.vault, view, plan, self.random, watch).await?;
+        let class = self.options.data_class.as_ref();
+        let compacted = compact::run(self.store, self.vault, view, plan, class, self.random, watch).await?;
         report.segments_moved += compacted.segments;
         report.bytes_moved += compacted.bytes;
         for (object, damage) in &compacted.damaged {

@@ -159,7 +159,8 @@ fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>,
             .all(|origin| !view.live.contains_key(&origin.pack) || plan.keepers.contains_key(&origin.pack));
         // Before that, an older one could be hidden still.
         let is_settled = seen.modified + options.settle + options.settle <= view.now;
-        whole && is_settled && plan.needed.contains(*object)
+        let may_move = seen.kind == PackKind::Tree || !options.keeps_data;
+        whole && may_move && is_settled && plan.needed.contains(*object)
     };
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));

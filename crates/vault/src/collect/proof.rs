@@ -50,13 +50,28 @@ impl Collector<'_> {
             if needed.is_empty() {
                 continue;
             }
-            let Some(old) = trailer(self.store, object.hash, self.vault).await? else { continue };
+            let old = match trailer(self.store, object.hash, self.vault).await {
+                Ok(Some(old)) => old,
+                Ok(None) => continue,
+                Err(error) if is_cold(&error) => {
+                    refuted.insert(*object);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             for pack in needed {
                 let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
                 if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
-                if !is_copy(self.store, &old, keeper, pack, view, depth).await? {
+                let copied = match is_copy(self.store, &old, keeper, pack, view, depth).await {
+                    Err(error) if is_cold(&error) => {
+                        refuted.insert(*object);
+                        continue;
+                    }
+                    copied => copied?,
+                };
+                if !copied {
                     // What a repair replaced is damaged itself: what its table says counts for nothing.
                     let proved = prove(self.store, object.hash, seen.size, self.vault, &Unwatched).await?;
                     if proved.is_err() {
@@ -73,6 +88,11 @@ impl Collector<'_> {
         }
         Ok(refuted)
     }
+}
+
+/// What is in cold storage cannot be compared, so what it would take the place of stays.
+fn is_cold(error: &VaultError) -> bool {
+    matches!(error, VaultError::Store(error) if error.kind == Kind::Cold)
 }
 
 async fn trailer(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
-use store::{MemoryStore, Store};
+use store::{Fault, Faulty, Kind, MemoryStore, Operation, Recorded, Rule, Store, When};
 
 use super::*;
 use crate::check::Unwatched;
@@ -276,6 +276,65 @@ async fn mostly_dead_packs_are_compacted_and_stay_readable() {
     assert!(toy.is_whole(less).await);
     let report = toy.clean().await;
     assert_eq!((report.segments_moved, report.packs_condemned), (0, 0), "it is done");
+}
+
+/// Reads of packs are refused as those of cold objects.
+fn all_cold(store: &Arc<dyn Store>) -> Arc<dyn Store> {
+    let rule = |operation| Rule::new(When::Always, Fault::Error(Kind::Cold)).on(operation).under(name::PACKS);
+    let rules = [Operation::Get, Operation::GetRange, Operation::GetTail].map(rule);
+    Arc::new(Faulty::new(store.clone(), 1, rules.to_vec()))
+}
+
+#[tokio::test]
+async fn cold_packs_stay_as_they_are_until_nothing_needs_them() {
+    let mut toy = Toy::new();
+    let (a, b) = (toy.pack(10).await, toy.pack(10).await);
+    let part = toy.commit(&[(a, &[3])]).await;
+    let other = toy.commit(&[(b, &[1, 2, 3])]).await;
+    // One that no fragment names: neither what is needed nor what is not can be read.
+    let (unnamed, dead) = (toy.pack(3).await, toy.pack(4).await);
+    let named = toy.commit(&[(unnamed, &[0, 1, 2])]).await;
+    for fragment in toy.store.list(name::INDEX).await.unwrap() {
+        let bytes = toy.store.get(&fragment.name, 1 << 20).await.unwrap();
+        let hash = ObjectHash::from_object_name(&fragment.name).unwrap();
+        let packs = fragment::decode(&bytes, hash, VAULT).unwrap();
+        if packs.iter().any(|(record, _)| [unnamed.1, dead.1].contains(&record.hash)) {
+            toy.store.delete(&fragment.name).await.unwrap();
+        }
+    }
+    toy.forget(other).await;
+    let warm = toy.store.clone();
+    toy.store = all_cold(&warm);
+    let report = toy.clean().await;
+    assert_eq!((report.segments_moved, report.packs_deleted), (0, 2), "{report:?}");
+    toy.store = warm;
+    assert_eq!(toy.packs().await, HashSet::from([a.1, unnamed.1]));
+    assert!(toy.is_whole(part).await && toy.is_whole(named).await);
+    // They are not even looked at when that is how the vault is set.
+    let recorded = Arc::new(Recorded::new(toy.store.clone()));
+    toy.store = recorded.clone();
+    let report = toy.try_clean(|options| options.keeps_data = true).await.unwrap();
+    assert_eq!((report.segments_moved, report.packs_condemned), (0, 0));
+    assert_eq!(recorded.count(Operation::GetRange, name::PACKS), 0);
+    assert!(toy.clean().await.segments_moved > 0, "else they are worth it");
+}
+
+#[tokio::test]
+async fn what_was_moved_stays_while_it_is_too_cold_to_be_compared() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    let part = toy.commit(&[(a, &[3])]).await;
+    let condemned_only = |options: &mut Options| options.settle = Duration::from_secs(1);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let report = toy.try_clean(condemned_only).await.unwrap();
+    assert_eq!((report.segments_moved, report.packs_condemned, report.packs_deleted), (1, 1, 0));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let warm = toy.store.clone();
+    toy.store = all_cold(&warm);
+    let report = toy.try_clean(condemned_only).await.unwrap();
+    assert_eq!(report.packs_deleted, 0, "{report:?}");
+    toy.store = warm;
+    assert!(toy.packs().await.contains(&a.1) && toy.is_whole(part).await);
 }
 
 #[tokio::test]

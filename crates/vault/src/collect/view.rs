@@ -330,6 +330,11 @@ impl View {
                     self.objects.insert(hash, pack);
                 }
                 Ok(Err(damage)) => self.not_understood.push((object.name, damage.to_string())),
+                // What no fragment names and nobody can read now: it stays as long as a snapshot names it.
+                Err(error) if error.kind == Kind::Cold => {
+                    let pack = self.named_only(hash, &object);
+                    self.objects.insert(hash, pack);
+                }
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => return Err(error.into()),
             }
@@ -337,7 +342,7 @@ impl View {
         Ok(())
     }
 
-    /// A condemned pack that does not tell what is in it: it goes only when each pack that it should hold has a keeper.
+    /// A pack that does not tell what is in it: it goes only when each pack that it should hold has a keeper.
     fn named_only(&self, hash: ObjectHash, object: &ObjectInfo) -> PackObject {
         let named = self.named.iter().filter(|(_, named)| named.contains(&hash)).map(|(pack, _)| *pack);
         let moved = self.moved.all_moved().filter(|(_, to, _)| *to == hash).map(|(pack, ..)| pack);

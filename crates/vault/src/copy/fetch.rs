@@ -8,12 +8,12 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use store::Store;
 
-use super::{CopyError, Copying};
+use super::{CopyError, Copying, Options};
 use crate::error::{Damage, VaultError};
 use crate::fragment::PackRecord;
 use crate::moving::{Mover, damage_of, read_segments};
 use crate::name::{ObjectHash, VaultId};
-use crate::pack::{Tail, read_structure, read_trailer, trailer_in_tail};
+use crate::pack::{PackKind, Tail, Trailer, read_structure, read_trailer, trailer_in_tail};
 use crate::segments::SegmentSet;
 use crate::snapshot::PackNeed;
 
@@ -53,9 +53,9 @@ impl Copying<'_> {
                 waiting.next();
                 bytes += size;
                 let (source, target) = (self.source.clone(), self.target.clone());
-                let (vault, verify) = (self.descriptor.vault, self.options.verify);
+                let (vault, options) = (self.descriptor.vault, self.options.clone());
                 under_way.push(async move {
-                    (object, size, transfer(&source, &target, object, size, vault, verify).await)
+                    (object, size, transfer(&source, &target, object, size, vault, &options).await)
                 });
             }
             let next = match select(under_way.next(), &mut self.tick).await {
@@ -116,7 +116,7 @@ impl Copying<'_> {
                 return Ok(());
             }
         };
-        let mut mover = Mover::new(self.target, vault);
+        let mut mover = Mover::new(self.target, vault, self.options.data_class.as_ref());
         for need in needs {
             // All that is there and not only what is needed: other snapshots at the target may need it.
             let rows = trailer.rows_of(need.pack);
@@ -158,7 +158,7 @@ async fn transfer(
     object: ObjectHash,
     size: u64,
     vault: VaultId,
-    verify: bool,
+    options: &Options,
 ) -> Result<Arrival, VaultError> {
     let name = object.pack_name();
     let bytes = match source.get(&name, size).await {
@@ -169,8 +169,12 @@ async fn transfer(
         Ok(record) => record,
         Err(damage) => return Ok(Arrival::BadHere(damage)),
     };
-    target.put(&name, vec![bytes]).await?;
-    if verify && let Err(damage) = read_back(target, &name, size, object).await? {
+    let is_data = Trailer::decode(&record.trailer).is_ok_and(|trailer| trailer.kind == PackKind::Data);
+    let class = options.data_class.as_ref().filter(|_| is_data);
+    store::put_in(target.as_ref(), &name, vec![bytes], class).await?;
+    if options.verify
+        && let Err(damage) = read_back(target, &name, size, object).await?
+    {
         return Ok(Arrival::BadThere(damage));
     }
     Ok(Arrival::There(record))

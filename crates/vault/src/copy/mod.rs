@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{ObjectInfo, Store};
+use store::{ObjectInfo, StorageClass, Store};
 
 use crate::check::Watch;
 use crate::descriptor::Descriptor;
@@ -64,13 +64,15 @@ pub struct Options {
     pub verify: bool,
     /// How long the leases last.
     pub lease: Duration,
+    /// The storage class at the target for packs of data.
+    pub data_class: Option<StorageClass>,
     /// Only look.
     pub dry_run: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { snapshots: None, verify: false, lease: lease::DURATION, dry_run: false }
+        Self { snapshots: None, verify: false, lease: lease::DURATION, data_class: None, dry_run: false }
     }
 }
 

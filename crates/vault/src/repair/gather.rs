@@ -76,7 +76,7 @@ impl Repairing<'_> {
             return Ok(());
         }
         if !self.options.dry_run {
-            let mut mover = Mover::new(self.store, self.vault());
+            let mut mover = Mover::new(self.store, self.vault(), None);
             for Gathered { kind, origin, sealed } in gathered {
                 mover.place(kind, &origin, sealed, self.random).await?;
             }

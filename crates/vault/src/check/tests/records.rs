@@ -17,7 +17,9 @@ async fn names_of_the_custodian_s_objects_are_known() {
     let sample = Sample::new().await;
     let hash = "ab".repeat(32);
     let garbage = || vec![Bytes::from_static(b"?")];
-    sample.store.put(&format!("{}{hash}", name::VERIFIED), garbage()).await.unwrap();
+    for folder in [name::VERIFIED, name::ABILITIES] {
+        sample.store.put(&format!("{folder}{hash}"), garbage()).await.unwrap();
+    }
     let lease = format!("{}{}", name::LEASES, "ab".repeat(16));
     sample.store.put(&lease, garbage()).await.unwrap();
     assert_eq!(sample.found(ReadPacks::None).await, []);
