@@ -173,7 +173,13 @@ impl Remains {
         if let Some(id) = self.expired.first() {
             return Err(format!("snapshot {} is still there", id.short()));
         }
-        if let Some(name) = self.condemned.iter().find(|name| self.names.contains(*name)) {
+        // What is needed after all stays, and stays condemned, where it cannot be moved.
+        let is_needed = |name: &&String| {
+            let pack = ObjectHash::from_object_name(name).and_then(|hash| self.packs.get(&hash));
+            pack.is_some_and(|pack| pack.origins.iter().any(|origin| self.needs.contains_key(&origin.pack)))
+        };
+        let stays = |name: &&String| self.names.contains(*name) && !is_needed(name);
+        if let Some(name) = self.condemned.iter().find(stays) {
             return Err(format!("{name} is condemned and still there"));
         }
         for (fragment, packs) in &self.fragments {

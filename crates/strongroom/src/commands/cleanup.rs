@@ -52,7 +52,7 @@ impl Cleanup {
             "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
             "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,
             "snapshots_condemned": report.snapshots_condemned, "packs_condemned": report.packs_condemned,
-            "bytes_condemned": report.bytes_condemned, "taken_back": report.taken_back,
+            "bytes_condemned": report.bytes_condemned, "kept": report.kept,
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
@@ -80,11 +80,11 @@ impl Cleanup {
                 output::size(report.bytes_moved)
             ));
         }
-        if report.taken_back > 0 {
+        if report.kept > 0 {
             output.say(&format!(
                 "Kept: {} that {} condemned and needed after all.",
-                output::count(report.taken_back, "object"),
-                if report.taken_back == 1 { "was" } else { "were" }
+                output::count(report.kept, "object"),
+                if report.kept == 1 { "was" } else { "were" }
             ));
         }
         if !self.dry_run {

@@ -126,7 +126,7 @@ pub struct Report {
     /// The bytes of these.
     pub bytes_condemned: u64,
     /// Condemned objects that are needed after all, and stay.
-    pub taken_back: u64,
+    pub kept: u64,
     /// Segments that were moved to new packs.
     pub segments_moved: u64,
     /// The bytes of these.

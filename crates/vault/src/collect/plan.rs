@@ -80,7 +80,7 @@ pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, Obje
             continue;
         } else {
             let was_needed = seen.origins.iter().any(|origin| {
-                view.expired_needs.contains(&origin.pack) || view.live.contains_key(&origin.pack)
+                view.expired_needs.contains_key(&origin.pack) || view.live.contains_key(&origin.pack)
             });
             let is_young = seen.modified + options.unfinished > view.now
                 || oldest.is_some_and(|begun| seen.modified >= begun);
@@ -160,12 +160,16 @@ fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>,
         // Before that, an older one could be hidden still.
         let is_settled = seen.modified + options.settle + options.settle <= view.now;
         let may_move = seen.kind == PackKind::Tree || !options.keeps_data;
-        whole && may_move && is_settled && plan.needed.contains(*object) && !condemned.contains(*object)
+        whole && may_move && is_settled && plan.needed.contains(*object)
     };
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));
     let share = |object: ObjectHash, seen: &PackObject| unused(object, seen) as f64 / seen.size.max(1) as f64;
-    let mut chosen: Vec<(ObjectHash, &PackObject)> = Vec::new();
+    // What is condemned and needed after all stays condemned: it goes when all of value in it is elsewhere.
+    let (rescued, candidates): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|(object, _)| condemned.contains(*object));
+    let mut chosen: Vec<(ObjectHash, &PackObject)> =
+        rescued.into_iter().map(|(object, seen)| (*object, seen)).collect();
     let mut small: HashMap<PackKind, Vec<(ObjectHash, &PackObject)>> = HashMap::new();
     let mut wasteful: Vec<(ObjectHash, &PackObject)> = Vec::new();
     for (object, seen) in candidates {

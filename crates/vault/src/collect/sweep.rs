@@ -8,7 +8,7 @@ use store::Store;
 
 use super::plan::Plan;
 use super::proof::Depth;
-use super::view::{Authority, Standing, View};
+use super::view::{Authority, OriginSeen, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
@@ -17,7 +17,7 @@ use crate::lease::{Role, Seen};
 use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
-    /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
+    /// Deletes what may be deleted, and forgets old condemnations.
     pub(super) async fn sweep(
         &mut self,
         view: &View,
@@ -33,63 +33,55 @@ impl Collector<'_> {
             if watch.is_cancelled() {
                 break;
             }
-            let (back, mut rest): (Vec<_>, Vec<_>) =
-                condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
-            if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
+            let is_anew =
+                |object: &&Condemned| is_condemned_anew(view, condemnation, object, self.options.settle);
+            if condemnation.objects.iter().all(|object| is_anew(&object)) {
                 self.drop_record(&condemnation.name).await?;
-                report.taken_back += back.len() as u64;
                 continue;
             }
-            if !back.is_empty() {
-                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned,
-                // for nobody. So the old one waits for a later cleanup, unless the store hides nothing.
-                let missing =
-                    |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
-                if rest.iter().any(|object| missing(&object)) {
-                    self.write_record(&rest).await?;
-                }
-                if self.options.settle.is_zero() {
-                    self.drop_record(&condemnation.name).await?;
-                    report.taken_back += back.len() as u64;
-                }
-                continue;
-            }
-            let present: Vec<_> =
-                rest.iter().filter(|object| view.has(object.what, object.hash)).copied().collect();
+            let present: Vec<_> = condemnation
+                .objects
+                .iter()
+                .filter(|object| view.has(object.what, object.hash))
+                .copied()
+                .collect();
             if present.is_empty() {
                 if self.may_be_forgotten(view, condemnation) {
                     self.drop_record(&condemnation.name).await?;
                 }
                 continue;
             }
-            if let Some(waiting) = self.blocked(view, condemnation) {
+            // What is needed after all is kept, and stays condemned: another collector that slept may be about to delete
+            // it by what it saw, so nobody is to rely on it anew. What is needed of it is moved.
+            let (kept, present): (Vec<_>, Vec<_>) =
+                present.into_iter().partition(|object| is_needed(view, plan, object));
+            report.kept += kept.len() as u64;
+            if let Some(waiting) = self.blocked(view, condemnation).filter(|_| !present.is_empty()) {
                 report.waiting.push(waiting);
                 continue;
             }
+            // What was condemned once more, since it was moved only then, is deleted by the newer record.
             let deletable = |object: &&Condemned| match object.what {
+                _ if is_condemned_anew(view, condemnation, object, Duration::ZERO) => false,
                 // Who cannot read a snapshot does not know what it needs.
-                What::Pack => !is_blind && is_replaced(view, plan, object),
+                // Who reads a snapshot that was condemned later than this is waited for with that.
+                What::Pack => {
+                    !is_blind && is_replaced(view, plan, object) && !is_read_still(view, condemnation, object)
+                }
                 What::Snapshot | What::Fragment | What::Relocation => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            // What was to replace these is not what it says: they are the truth.
             let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
-            if !refuted.is_empty() {
-                // What was to replace them is not what it says: they are the truth.
-                rest.retain(|object| !refuted.contains(object));
-                if !rest.is_empty() {
-                    self.write_record(&rest).await?;
-                }
-                self.drop_record(&condemnation.name).await?;
-                report.taken_back += refuted.len() as u64;
-                continue;
-            }
+            going.retain(|object| !refuted.contains(object));
+            report.kept += refuted.len() as u64;
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
             self.delete(view, &going, report).await?;
-            if going.len() == present.len() {
+            if kept.is_empty() && going.len() == present.len() {
                 // From now on it only keeps the names from being written again.
-                swept.extend(rest);
+                swept.extend(&condemnation.objects);
                 done.push(condemnation.name.clone());
             }
         }
@@ -210,6 +202,16 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
         }
         What::Fragment | What::Relocation => false,
     }
+}
+
+/// Whether a snapshot that needs something of a pack object is there, and was condemned after it or not at all. So it is with
+/// what was kept though condemned, when the last snapshot that needed it is forgotten.
+fn is_read_still(view: &View, condemnation: &Condemnation, object: &Condemned) -> bool {
+    let origins = view.objects.get(&object.hash).map_or(&[][..], |seen| &seen.origins);
+    let is_later = |origin: &OriginSeen| {
+        view.expired_needs.get(&origin.pack).is_some_and(|since| *since > condemnation.since)
+    };
+    origins.iter().any(is_later)
 }
 
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
