@@ -54,7 +54,7 @@ pub use retention::{GroupBy, Judged, judge};
 pub use run::{BackupReport, BackupRequest, back_up, back_up_stream};
 pub use settings::{DELETE_DELAY_MAX, FirstSettings, VaultSettings};
 pub use slots::{NewSlot, SlotInfo};
-pub use snapshots::{Filter, InTrash, Snapshot, SnapshotList};
+pub use snapshots::{Filter, InTrash, SealedSnapshot, Snapshot, SnapshotList};
 pub use stats::{Amount, StoredBytes, VaultStats, stats};
 pub use tenure::ReadingTenure;
 pub use tree_walk::{TreeStep, TreeWalk, clean_path};

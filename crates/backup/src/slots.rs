@@ -139,7 +139,25 @@ impl Vault {
         if !self.keyring().can_read() && !slot.write_only {
             return Err(Error::content(self.opened_with(), content::ContentError::WriteOnly));
         }
-        let (name, bytes) = seal(self.keyring(), slot)?;
+        self.put_slot(self.keyring(), slot)
+    }
+
+    /// Gives the vault new keys: whatever is stored from now on is sealed with them. They are in `slots`, whose first
+    /// takes the place of the slot that the vault was opened with; all others give the old keys only, which open what was
+    /// stored before. Names of chunks, cutting and signatures stay as they are. The open vault goes on with its keys.
+    pub fn renew_keys(&self, slots: &[NewSlot]) -> Result<Vec<SlotInfo>, Error> {
+        let refused = |error| Error::content(self.opened_with(), error);
+        let keyring = self.keyring().with_new_epoch().map_err(refused)?;
+        let mut added = Vec::with_capacity(slots.len());
+        for slot in slots {
+            added.push(self.put_slot(&keyring, slot)?);
+        }
+        self.wait(self.store().delete(self.opened_with()))?;
+        Ok(added)
+    }
+
+    fn put_slot(&self, keyring: &Keyring, slot: &NewSlot) -> Result<SlotInfo, Error> {
+        let (name, bytes) = seal(keyring, slot)?;
         self.wait(self.store().put(&name, vec![bytes]))?;
         Ok(SlotInfo {
             id: name.rsplit('/').next().unwrap_or_default().to_owned(),

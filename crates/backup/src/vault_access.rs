@@ -85,14 +85,13 @@ impl Vault {
         }
         let id = VaultId::new(content::random::identity());
         let keyring = Keyring::generate(id);
-        let mut first = String::new();
+        let mut first = None;
         for slot in slots {
             let (name, bytes) = slots::seal(&keyring, slot)?;
-            runtime.block_on(store.put(&name, vec![bytes]))?;
-            if first.is_empty() {
-                first = name;
-            }
+            runtime.block_on(store.put(&name, vec![bytes.clone()]))?;
+            first.get_or_insert((name, bytes));
         }
+        let (name, slot) = first.unwrap_or_default();
         let descriptor = Descriptor {
             vault: id,
             created: slots::now(),
@@ -103,8 +102,12 @@ impl Vault {
         let mut bytes = descriptor.encode_unsigned();
         let signature = keyring.sign(vault::descriptor::SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);
-        runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.into()]))?;
-        Self::assemble(store, (descriptor, None), keyring, first, cache, runtime)
+        let bytes = Bytes::from(bytes);
+        runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.clone()]))?;
+        if store.is_remote() {
+            Opening { descriptor: bytes, slot }.keep(cache, &location);
+        }
+        Self::assemble(store, (descriptor, None), keyring, name, cache, runtime)
     }
 
     /// Opens the vault in the store. When its descriptor is damaged or gone, a key slot is enough to read what is there;

@@ -34,7 +34,7 @@ struct Limits {
 }
 const LIMITS_NEAR: Limits = Limits { bytes: WINDOW_BYTES, things: 16 << 10, handles: 512 };
 /// What is not in the same window is asked for anew: where each request is to another machine, windows are wider.
-const LIMITS_FAR: Limits = Limits { bytes: 1 << 30, things: 32 << 10, handles: 2048 };
+const LIMITS_FAR: Limits = Limits { bytes: 1 << 30, things: 64 << 10, handles: 8192 };
 /// How many windows are written at once, at most.
 const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.

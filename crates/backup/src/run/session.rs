@@ -78,9 +78,12 @@ impl<'a> Session<'a> {
         // Those in the trash too: the chain goes on after the newest that there was.
         let in_trash = snapshots.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
         let all = snapshots.snapshots.iter().chain(in_trash);
-        let of_system = all.filter(|snapshot| snapshot.envelope.system == system);
-        let last = of_system
-            .map(|snapshot| (snapshot.envelope.sequence, snapshot.id))
+        let all = all.map(|snapshot| (&snapshot.envelope, snapshot.id));
+        let sealed = snapshots.sealed.iter().map(|sealed| (&sealed.envelope, sealed.id));
+        let last = all
+            .chain(sealed)
+            .filter(|(envelope, _)| envelope.system == system)
+            .map(|(envelope, id)| (envelope.sequence, id))
             .max_by_key(|(number, _)| *number);
         let parent = find_parent(&snapshots, request, &paths)?;
         let reader = Reader::new(vault, TREE_CACHE);
@@ -203,14 +206,20 @@ fn open_index(vault: &Arc<Vault>, store: &Arc<dyn Store>, progress: &Progress) -
         };
         let Ok(records) = fragment::decode(&bytes, fragment, vault.id()) else { continue };
         let mut packs: Vec<PackChunks> = Vec::new();
+        let mut is_newer = false;
         for (record, trailer) in &records {
             match open_directories(vault.keyring(), record, trailer, &mut opener) {
                 Ok(opened) => packs.extend(opened),
                 Err(ContentError::Library(what)) => {
                     return Err(Error::content(name, ContentError::Library(what)));
                 }
+                Err(ContentError::UnknownEpoch(_)) => is_newer = true,
                 Err(_) => {}
             }
+        }
+        if is_newer {
+            // Who comes with newer keys reads it anew.
+            continue;
         }
         index.add_fragment(fragment, &packs).map_err(Error::Cache)?;
     }

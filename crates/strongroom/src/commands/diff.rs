@@ -31,7 +31,7 @@ pub struct Diff {
 
 impl Diff {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_remembered(global, Limits::default())?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let part = |text: &OsString| -> Result<Part, Failure> {
             let argument = SnapshotArgument::parse(text);
             let snapshot = argument.find(&vault, &self.narrow)?;

@@ -45,7 +45,7 @@ impl Dump {
                 "name a file with --output",
             ));
         }
-        let vault = access::open_remembered(global, Limits::default())?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let reader = Reader::new(&vault, CACHE);

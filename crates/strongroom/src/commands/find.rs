@@ -43,7 +43,7 @@ pub struct Find {
 
 impl Find {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_remembered(global, Limits::default())?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let snapshots = if self.snapshot.is_empty() {
             SnapshotList::load(&vault)?.matching(&self.narrow.filter())
         } else {

@@ -1,6 +1,7 @@
 //! `init`: a new vault.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ::backup::FirstSettings;
@@ -8,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 use store::StorageClass;
 
+use super::key::add_key_file;
 use super::units::{parse_class, parse_duration};
 use crate::access::{self, Place};
 use crate::exit::{self, Code};
@@ -31,6 +33,9 @@ pub struct Init {
     /// Keep data in this storage class of an S3 store, such as GLACIER; what is needed to find it stays as it is
     #[arg(long, value_name = "CLASS", value_parser = parse_class)]
     data_class: Option<StorageClass>,
+    /// Write a key into this new file that can add snapshots and not read them, for this machine's backups
+    #[arg(long, value_name = "FILE")]
+    write_only: Option<PathBuf>,
 }
 
 impl Init {
@@ -46,7 +51,18 @@ impl Init {
             None => passphrase::ask_for_new()?,
         };
         let first = FirstSettings { delete_delay: self.delete_delay, data_class: self.data_class.clone() };
-        access::create_vault(global, output, &place, credential, &self.label, &first)?;
+        if let Some(path) = self.write_only.as_ref().filter(|path| path.symlink_metadata().is_ok()) {
+            let message = format!("there is something at {} already", path.display());
+            return Err(Failure::plain(message, "name a file that is not there yet"));
+        }
+        let vault = access::create_vault(global, output, &place, credential, &self.label, &first)?;
+        if let Some(path) = &self.write_only {
+            add_key_file(&vault, output, path, "write only", true)?;
+            output.say(&format!(
+                "Backups on this machine: give {} with --passphrase-file. It opens nothing that was stored.",
+                path.display()
+            ));
+        }
         output.summary("init", exit::DONE, json!({}));
         Ok(exit::DONE)
     }

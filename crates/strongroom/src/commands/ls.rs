@@ -36,7 +36,7 @@ pub struct Ls {
 
 impl Ls {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_remembered(global, Limits::default())?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let reader = Reader::new(&vault, CACHE);

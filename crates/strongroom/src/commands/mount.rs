@@ -35,7 +35,7 @@ pub struct Mount {
 
 impl Mount {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_remembered(global, Limits::default())?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let list = SnapshotList::load(&vault)?;
         for (name, damage) in &list.damaged {
             output::note(&format!("note: {name} is not shown: {damage}"));

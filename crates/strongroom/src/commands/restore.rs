@@ -129,7 +129,7 @@ impl Restore {
         };
         let selection = Selection::new(&bytes(&self.include), &bytes(&self.exclude));
         let selection = selection.map_err(|error| Failure::of(&error, "see `strongroom restore --help`"))?;
-        let vault = access::open_remembered(global, Limits { upload: None, download: self.limit_download })?;
+        let vault = access::open_to_read(global, Limits { upload: None, download: self.limit_download })?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         // It holds what it will choose from.
         let tenure = ReadingTenure::begin(&vault);
