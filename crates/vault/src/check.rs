@@ -345,8 +345,10 @@ impl<'a> Check<'a> {
         if self.report.ended_early {
             return;
         }
-        if let Some(first) = self.not_indexed.keys().min() {
-            let count = self.not_indexed.len();
+        // What was condemned and is needed after all is in none on purpose, until it is moved.
+        let unnamed = || self.not_indexed.keys().filter(|object| !self.holders.is_condemned(**object));
+        if let Some(first) = unnamed().min() {
+            let count = unnamed().count();
             self.report.findings.add(Finding::new(
                 Severity::Damage,
                 name::INDEX,

@@ -85,7 +85,8 @@ impl<'a> Session<'a> {
             .filter(|(envelope, _)| envelope.system == system)
             .map(|(envelope, id)| (envelope.sequence, id))
             .max_by_key(|(number, _)| *number);
-        let parent = find_parent(&snapshots, request, &paths)?;
+        // One that is condemned, though its mark is hidden or was taken away too late, tells no more where things are.
+        let parent = find_parent(&snapshots, request, &paths)?.filter(|parent| !holders.is_going(parent.id));
         let reader = Reader::new(vault, TREE_CACHE);
         reader.know(holders.clone());
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;

@@ -323,20 +323,7 @@ impl Collector<'_> {
         let old: Vec<_> = old.filter(|hash| !condemned.contains(hash)).collect();
         // Made anew from what is there, so a record that was lost comes back.
         let mut wanted = new;
-        for (pack, object) in plan.keepers.iter().filter(|(_, object)| !going.contains(object)) {
-            let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
-            // A snapshot may name another object even for what was never moved: that one was the copy, and went.
-            let is_named_otherwise =
-                view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
-            let moved =
-                origins.iter().filter(|origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
-            let place = |origin: &OriginSeen| Moved {
-                pack: *pack,
-                object: *object,
-                segments: origin.present.clone(),
-            };
-            wanted.extend(moved.map(place));
-        }
+        wanted.extend(to_be_told(view, plan).filter(|moved| !going.contains(&moved.object)));
         // Where it cannot be told which object is the one, all that were known stay known.
         let stays = |object: &ObjectHash| {
             view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
@@ -392,6 +379,19 @@ impl Collector<'_> {
         }
         Ok(())
     }
+}
+
+/// What relocations have to say of the objects that are kept.
+fn to_be_told<'a>(view: &'a View, plan: &'a Plan) -> impl Iterator<Item = Moved> + 'a {
+    plan.keepers.iter().flat_map(|(pack, object)| {
+        let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
+        // A snapshot may name another object even for what was never moved: that one was the copy, and went.
+        let is_named_otherwise =
+            view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
+        let moved =
+            origins.iter().filter(move |origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
+        moved.map(|origin| Moved { pack: *pack, object: *object, segments: origin.present.clone() })
+    })
 }
 
 /// How a lost lease travels through code that knows only errors of the vault.

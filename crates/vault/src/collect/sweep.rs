@@ -26,6 +26,8 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
+        // What is needed again was perhaps moved: what told of that is condemned as well, and goes when it is told anew.
+        let is_told = super::to_be_told(view, plan).all(|moved| view.moved.knows(&moved));
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
@@ -69,7 +71,8 @@ impl Collector<'_> {
                 What::Pack => {
                     !is_blind && is_replaced(view, plan, object) && !is_read_still(view, condemnation, object)
                 }
-                What::Snapshot | What::Fragment | What::Relocation => true,
+                What::Relocation => is_told || !keeps(Rule::MovesAreToldOf),
+                What::Snapshot | What::Fragment => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
             // What was to replace these is not what it says: they are the truth.
