@@ -70,9 +70,7 @@ impl SwiftStore {
         }
         let mut versions = self.list_versions(name).await?;
         versions.retain(|version| version.name == name);
-        if versions.is_empty() {
-            return self.remove(name).await;
-        }
+        // A plain deletion of what is not there would be noted as one more version.
         for version in versions.iter().rev() {
             self.remove_one(version).await?;
         }

@@ -1,23 +1,24 @@
 //! Older versions in a real container that keeps them.
 
+use services::Service;
 use store::versions::Versioned;
 use store::{Kind, Location, Store, SwiftStore};
 
 use super::{address, bytes, create, request, shared, token};
 
-async fn versioned(container: &str) -> SwiftStore {
-    let service = shared();
-    create(&service, container, "a b/c").await;
-    let token = token(&service);
+async fn versioned(service: &Service, container: &str) -> SwiftStore {
+    create(service, container, "a b/c").await;
+    let token = token(service);
     let headers = [("X-Auth-Token", &*token), ("X-Versions-Enabled", "true")];
-    let changed = request(address(&service), "POST", &format!("/v1/AUTH_test/{container}"), &headers);
+    let changed = request(address(service), "POST", &format!("/v1/AUTH_test/{container}"), &headers);
     assert!(changed.starts_with("HTTP/1.1 20"), "{changed}");
-    create(&service, container, "a b/c").await
+    create(service, container, "a b/c").await
 }
 
 #[tokio::test]
 async fn deleting_leaves_no_version_behind() {
-    let store = versioned("no-version-left").await.with_page_size(2);
+    let service = shared();
+    let store = versioned(&service, "no-version-left").await.with_page_size(2);
     for round in ["a", "b", "c"] {
         for name in ["leases/1", "leases/1-other", "packs/ab/ab"] {
             store.replace(name, bytes(round)).await.unwrap();
@@ -29,7 +30,7 @@ async fn deleting_leaves_no_version_behind() {
     assert_eq!(store.get_version(&found[0], 9).await.unwrap(), "c", "the newest first");
     assert_eq!(store.get_version(&found[2], 9).await.unwrap(), "a");
     // A process that found the container so knows it from the beginning.
-    let other = create(&shared(), "no-version-left", "a b/c").await;
+    let other = create(&service, "no-version-left", "a b/c").await;
     other.replace("leases/1", bytes("d")).await.unwrap();
     for name in ["leases/1", "packs/ab/ab", "never/there"] {
         other.delete(name).await.unwrap();
@@ -41,15 +42,16 @@ async fn deleting_leaves_no_version_behind() {
 
 #[tokio::test]
 async fn an_older_version_comes_back() {
-    let store = versioned("comes-back").await;
-    let settings = |name: &str| {
-        ["ST_AUTH", "ST_USER", "ST_KEY"].contains(&name).then(|| shared().setting(name).to_owned())
+    let service = shared();
+    let store = versioned(&service, "comes-back").await;
+    let known = service.clone();
+    let settings = move |name: &str| {
+        ["ST_AUTH", "ST_USER", "ST_KEY"].contains(&name).then(|| known.setting(name).to_owned())
     };
     for name in ["deleted", "overwritten"] {
         store.put(name, bytes("right")).await.unwrap();
     }
     // As a thief does.
-    let service = shared();
     let token = token(&service);
     let path = "/v1/AUTH_test/comes-back/a%20b/c/deleted";
     let gone = request(address(&service), "DELETE", path, &[("X-Auth-Token", &*token)]);
@@ -74,7 +76,8 @@ async fn an_older_version_comes_back() {
 
 #[tokio::test]
 async fn where_there_are_no_versions_each_object_is_its_only_one() {
-    let store = create(&shared(), "unversioned", "").await;
+    let service = shared();
+    let store = create(&service, "unversioned", "").await;
     store.put("a/b", bytes("x")).await.unwrap();
     let found = store.versions("").await.unwrap();
     assert!(
