@@ -3,14 +3,17 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use content::{ContentError, Keyring};
 use futures_util::future::join;
 use store::{Cached, Kind, StorageClass, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
+use vault::locking::Locking;
 use vault::{VaultError, VaultId, name};
 
+use crate::locks::{prove_lock, require_locks};
 use crate::settings::FirstSettings;
 use crate::slots::{self, Found, NewSlot};
 use crate::{Credential, Error};
@@ -71,12 +74,18 @@ impl Vault {
         cache: &Path,
         settings: &FirstSettings,
     ) -> Result<Arc<Self>, Error> {
+        let lock = settings.lock;
         let settings = settings.encode(store.as_ref())?;
         let runtime = new_runtime()?;
         let location = store.location();
         if runtime.block_on(exists(&store))? {
             return Err(Error::VaultExists { location });
         }
+        if lock.is_some() {
+            runtime.block_on(require_locks(&store))?;
+        }
+        let (plain, begun) = (store.clone(), SystemTime::now());
+        let store = Locking::with(store, lock);
         let id = VaultId::new(content::random::identity());
         let keyring = Keyring::generate(id);
         let mut first = String::new();
@@ -86,6 +95,15 @@ impl Vault {
             if first.is_empty() {
                 first = name;
             }
+        }
+        if let Some(lock) = &lock
+            && let Err(error) = runtime.block_on(prove_lock(&store, &first, lock, begun))
+        {
+            // A place where nothing began is told from one where something is amiss.
+            for slot in runtime.block_on(store.list(name::KEYS))? {
+                runtime.block_on(store.discard(&slot.name))?;
+            }
+            return Err(error);
         }
         let descriptor = Descriptor {
             vault: id,
@@ -98,7 +116,7 @@ impl Vault {
         let signature = keyring.sign(vault::descriptor::SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);
         runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.into()]))?;
-        Self::assemble(store, (descriptor, None), keyring, first, cache, runtime)
+        Self::assemble(plain, (descriptor, None), keyring, first, cache, runtime)
     }
 
     /// Opens the vault in the store. When its descriptor is damaged or gone, a key slot is enough to read what is there;
@@ -149,6 +167,7 @@ impl Vault {
     ) -> Result<Arc<Self>, Error> {
         let cache = cache.join(descriptor.vault.to_string());
         make_private_folder(&cache)?;
+        let store = Locking::by_settings(store, &descriptor);
         let cached = store
             .is_remote()
             .then(|| Arc::new(Cached::new(store.clone(), is_kept, &cache.join("objects"), OBJECTS_KEPT)));

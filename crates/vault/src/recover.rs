@@ -70,19 +70,19 @@ enum Verdict {
     Back(Back, Version),
 }
 
-/// Looks at the objects below `prefix` and brings back what can be. Whatever has to be written anew is locked by `lock`.
+/// Looks at the objects that are `wanted` and brings back what can be. Whatever has to be written anew is locked by `lock`.
 /// `changes`: false only looks.
 pub async fn recover(
     store: &dyn Versioned,
-    prefix: &str,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
     lock: Option<Lock>,
     changes: bool,
     watch: &dyn Watch,
     report: &mut Report,
 ) -> Result<(), VaultError> {
     let mut objects: BTreeMap<String, Vec<Version>> = BTreeMap::new();
-    for version in store.versions(prefix).await? {
-        if is_vaults(&version.name) {
+    for version in store.versions("").await? {
+        if is_vaults(&version.name) && wanted(&version.name) {
             objects.entry(version.name.clone()).or_default().push(version);
         }
     }
@@ -242,13 +242,13 @@ mod tests {
         shelf.add(&format!("packs/{hash}/x"), &[None, Some(right)]);
         shelf.add(&snapshot, &[None, Some(b"wrong"), Some(b"worse")]);
         let mut report = Report::default();
-        recover(&shelf, "", None, false, &Unwatched, &mut report).await.unwrap();
+        recover(&shelf, &|_| true, None, false, &Unwatched, &mut report).await.unwrap();
         assert!(shelf.brought.lock().unwrap().is_empty(), "only looked at");
         let found: Vec<_> = report.back.iter().map(|back| (back.name.as_str(), back.harm)).collect();
         assert_eq!(found, [(slot.as_str(), Harm::Overwritten), (pack.as_str(), Harm::Deleted)]);
         assert_eq!(report.lost, [snapshot]);
         assert_eq!(report.objects, 6);
-        recover(&shelf, "", None, true, &Unwatched, &mut report).await.unwrap();
+        recover(&shelf, &|name| !name.starts_with("snapshots/"), None, true, &Unwatched, &mut report).await.unwrap();
         let expected = [(slot, "1".to_owned()), (pack, "2".to_owned())];
         assert_eq!(*shelf.brought.lock().unwrap(), expected);
     }
