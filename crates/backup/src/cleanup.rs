@@ -48,6 +48,7 @@ pub fn clean_up(
         }
         if store.has_locks() {
             options.lock = settings::lock_setting(&descriptor, &settings);
+            options.lock_longest = settings::longest_lock(&descriptor, &settings);
         }
         options.dry_run = request.dry_run;
         let random = &mut content::random::identity;

@@ -21,10 +21,11 @@ pub enum Protection {
 }
 
 impl Protection {
-    /// What the settings ask for, and what the last test of the store found; `None` when nobody knows.
-    pub fn new(lock: Option<&LockSetting>, found: Option<&Abilities>) -> Option<Self> {
+    /// What the settings ask for, as far as there are locks in this kind of store, and what the last test of it found;
+    /// `None` when nobody knows.
+    pub fn new(lock: Option<&LockSetting>, has_locks: bool, found: Option<&Abilities>) -> Option<Self> {
         let locks_by_itself = |found: &Abilities| found.lock_days.is_some_and(|days| days > 0);
-        match (lock, found) {
+        match (lock.filter(|_| has_locks), found) {
             // The store was seen to lock when that was set; a copy elsewhere may have been tested since.
             (Some(_), found) if found.is_none_or(|found| found.locks != Some(false)) => Some(Self::Locked),
             (_, None) => None,
@@ -84,7 +85,6 @@ pub(crate) async fn prove_lock(
 #[cfg(test)]
 mod tests {
 
-
     use store::{LockMode, MemoryStore};
 
     use super::*;
@@ -108,8 +108,9 @@ mod tests {
             (None, found(Some(false), None, Some(false)), Some(Protection::Nothing)),
             (None, found(None, None, None), None),
         ] {
-            assert_eq!(Protection::new(lock.as_ref(), found.as_ref()), expected, "{lock:?} {found:?}");
+            assert_eq!(Protection::new(lock.as_ref(), true, found.as_ref()), expected, "{lock:?} {found:?}");
         }
+        assert_eq!(Protection::new(Some(&SETTING), false, None), None, "a copy in a folder");
     }
 
     #[tokio::test]

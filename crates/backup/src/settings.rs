@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use store::{StorageClass, Store};
-use vault::{ObjectHash, name};
 use vault::error::Damage;
 use vault::records::Record;
 use vault::settings::{
@@ -13,6 +12,7 @@ use vault::settings::{
     encode_lock,
 };
 use vault::wire::Write;
+use vault::{ObjectHash, name};
 
 use crate::locks::{prove_lock, require_locks};
 use crate::{Error, Vault};

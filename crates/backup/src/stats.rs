@@ -90,6 +90,8 @@ pub struct VaultStats {
     pub abilities: Option<Abilities>,
     /// How objects are locked, if the settings ask for that.
     pub lock: Option<LockSetting>,
+    /// Whether objects may be locked in this kind of store.
+    pub has_locks: bool,
     /// Until when every object that is needed was locked at the last cleanup, by the store's clock, if that is known.
     pub locked_until: Option<SystemTime>,
 }
@@ -97,7 +99,7 @@ pub struct VaultStats {
 impl VaultStats {
     /// What keeps its objects from whoever holds the store's credential; `None` when nobody knows.
     pub fn protection(&self) -> Option<Protection> {
-        Protection::new(self.lock.as_ref(), self.abilities.as_ref())
+        Protection::new(self.lock.as_ref(), self.has_locks, self.abilities.as_ref())
     }
 
     /// How many times as large the data is before it is compressed; `None` when nothing is known.
@@ -166,6 +168,7 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
         stats.abilities = vault.wait(Abilities::read(vault.store().as_ref(), vault.id()))?;
     }
     stats.lock = vault.lock_setting()?;
+    stats.has_locks = vault.store().has_locks();
     if stats.lock.is_some() {
         let locks = vault.wait(Locks::read(vault.store().as_ref(), vault.id()))?;
         stats.locked_until = locks.until.keys().filter_map(|name| locks.of(name)).min();

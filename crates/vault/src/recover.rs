@@ -248,7 +248,9 @@ mod tests {
         assert_eq!(found, [(slot.as_str(), Harm::Overwritten), (pack.as_str(), Harm::Deleted)]);
         assert_eq!(report.lost, [snapshot]);
         assert_eq!(report.objects, 6);
-        recover(&shelf, &|name| !name.starts_with("snapshots/"), None, true, &Unwatched, &mut report).await.unwrap();
+        recover(&shelf, &|name| !name.starts_with("snapshots/"), None, true, &Unwatched, &mut report)
+            .await
+            .unwrap();
         let expected = [(slot, "1".to_owned()), (pack, "2".to_owned())];
         assert_eq!(*shelf.brought.lock().unwrap(), expected);
     }

@@ -27,7 +27,7 @@ use crate::wire::{Malformed, Reader, Write};
 
 pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class, read_data_class};
 pub use delays::{DELAY_DEFAULT, DELAY_TAG, Delays, effective_delay, initial_delay};
-pub use lock::{LOCK_MAX, LOCK_TAG, LockSetting, encode_lock, lock_setting, read_lock_setting};
+pub use lock::{LOCK_MAX, LOCK_TAG, LockSetting, encode_lock, lock_setting, longest_lock, read_lock_setting};
 
 /// The context string under which settings are signed.
 pub const SIGNING_CONTEXT: &str = "strongroom 1 settings";

@@ -118,25 +118,29 @@ impl Remote {
     }
 
     pub(super) async fn lock(&self, object: &str, lock: Lock) -> Result<(), StoreError> {
-        let operation = Operation::Lock;
+        let Err(refused) = self.try_to_lock(object, lock).await else { return Ok(()) };
+        // A lock is never shortened, nor made weaker.
+        if refused.kind != Kind::PermissionDenied {
+            return Err(refused);
+        }
+        match self.locked(object, None).await {
+            Ok(Some(before)) if before.until >= lock.until => Ok(()),
+            Ok(Some(before)) if before.mode != lock.mode => {
+                self.try_to_lock(object, Lock { mode: before.mode, ..lock }).await
+            }
+            _ => Err(refused),
+        }
+    }
+
+    async fn try_to_lock(&self, object: &str, lock: Lock) -> Result<(), StoreError> {
         let error = match self.ask_to_lock(object, lock).await {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(StatusCode::NOT_FOUND) => Error::new(ErrorKind::NotFound, "there is no such object"),
             Ok(status) => refused(status),
             Err(error) => error,
         };
-        let found = self.error(operation, object, &error).await;
-        if is_impossible(&error) {
-            return Err(StoreError { kind: Kind::Unsupported, ..found });
-        }
-        // A lock is never shortened, nor made weaker.
-        if found.kind == Kind::PermissionDenied
-            && let Ok(Some(before)) = self.locked(object, None).await
-            && before.until >= lock.until
-        {
-            return Ok(());
-        }
-        Err(found)
+        let found = self.error(Operation::Lock, object, &error).await;
+        Err(if is_impossible(&error) { StoreError { kind: Kind::Unsupported, ..found } } else { found })
     }
 
     async fn ask_to_lock(&self, object: &str, lock: Lock) -> opendal::Result<StatusCode> {

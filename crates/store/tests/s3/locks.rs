@@ -67,6 +67,13 @@ async fn a_lock_is_made_longer_and_never_shorter() {
         store.lock("packs/a", asked).await.unwrap();
         assert_eq!(store.locked("packs/a").await.unwrap(), Some(found));
     }
+    // Nor weaker; a stricter one counts.
+    let strict = |lock: Lock| Lock { mode: LockMode::Compliance, ..lock };
+    let third = Lock { until: in_seconds(300), ..first };
+    for (asked, found) in [(strict(second), strict(second)), (third, strict(third))] {
+        store.lock("packs/a", asked).await.unwrap();
+        assert_eq!(store.locked("packs/a").await.unwrap(), Some(found));
+    }
     assert_eq!(store.lock("packs/b", first).await.unwrap_err().kind, Kind::NotFound);
     // Hidden is all that it can be.
     store.discard("packs/a").await.unwrap();

@@ -63,7 +63,10 @@ impl Settings {
                 None => before.map(|lock| lock.period),
             };
             if period.is_none() && self.lock_mode.is_some() {
-                return Err(Failure::usage("there is no lock to have a mode", "say for how long with --lock"));
+                return Err(Failure::usage(
+                    "there is no lock to have a mode",
+                    "say for how long with --lock",
+                ));
             }
             let mode = self.lock_mode.or(before.map(|lock| lock.mode)).unwrap_or(LockMode::Governance);
             let lock = period.map(|period| LockSetting { period, mode });

@@ -26,9 +26,14 @@ fn protection(found: &VaultStats, is_remote: bool) -> String {
             let words = abilities::lock_words(lock);
             match found.locked_until {
                 Some(until) => {
-                    format!("locked for {words}; what is needed, until {} at least", output::local_moment(until))
+                    format!(
+                        "locked for {words}; what is needed, until {} at least",
+                        output::local_moment(until)
+                    )
                 }
-                None => format!("locked for {words} as it is written; `strongroom cleanup` keeps the locks up"),
+                None => {
+                    format!("locked for {words} as it is written; `strongroom cleanup` keeps the locks up")
+                }
             }
         }
         (Some(Protection::Locked), None) => "the store locks every object by itself".to_owned(),

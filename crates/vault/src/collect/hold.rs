@@ -1,9 +1,14 @@
 //! Locks: what is needed stays locked, and what is locked is not deleted.
 //!
-//! Until when each object is locked is kept in a record ([`crate::locks`]), so that a cleanup with nothing to do costs no
-//! request for an object. An object that no record names is asked for once; after the loss of the record, all are.
+//! Until when each object is locked is kept in a record ([`crate::locks`]), so that a cleanup with nothing to do costs a
+//! handful of requests, however many objects there are. An object that no record names is asked for once; after the loss
+//! of the record, all are.
+//!
+//! Records are not signed: whoever may write into the store could say that all is locked, and wait until nothing is. So
+//! what no setting allows is not believed, and each cleanup asks for a few objects that it knows; one that is not locked
+//! as the record says is enough to ask for all.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -20,6 +25,10 @@ use crate::name;
 
 /// Rounds moments up to whole seconds.
 const ALMOST_A_SECOND: Duration = Duration::from_nanos(999_999_999);
+/// How many objects are asked for though a record names them.
+const PROBED: usize = 4;
+/// What is told of a lock may be rounded by this.
+const ROUNDING: i64 = 2;
 /// How many objects are asked for, or locked, at once.
 const AT_ONCE: usize = 16;
 
@@ -52,10 +61,14 @@ impl Collector<'_> {
         let before = self.locks.until.clone();
         // What is locked and not needed any more is known still, for who deletes it.
         let needed: HashSet<&String> = names.iter().collect();
-        self.locks.until.retain(|name, until| needed.contains(name) || *until > seconds(now));
+        let most = seconds(now + self.options.lock_longest.max(setting.period)) + ROUNDING;
+        let is_known =
+            |name: &String, until: i64| until <= most && (needed.contains(name) || until > seconds(now));
+        self.locks.until.retain(|name, until| is_known(name, *until));
+        self.probe(&names, report).await?;
         let unknown: Vec<String> =
             names.iter().filter(|name| !self.locks.until.contains_key(*name)).cloned().collect();
-        report.held.asked = unknown.len() as u64;
+        report.held.asked += unknown.len() as u64;
         let gone = self.ask(unknown).await?;
         let lock = setting.from(now);
         let half = now + setting.period / 2;
@@ -87,6 +100,28 @@ impl Collector<'_> {
         if self.locks.until != before {
             let nonce = (self.random)();
             self.locks.write(self.store.as_ref(), self.vault, nonce).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares what is known of a few objects with what the store says, and forgets all that is known when one is not
+    /// locked for so long.
+    async fn probe(&mut self, names: &[String], report: &mut Report) -> Result<(), StoreError> {
+        let known: Vec<&String> = names.iter().filter(|name| self.locks.until.contains_key(*name)).collect();
+        let mut chosen: BTreeMap<String, i64> = BTreeMap::new();
+        for _ in 0..PROBED {
+            let number = u128::from_le_bytes((self.random)());
+            let place = number.checked_rem(known.len() as u128).and_then(|place| usize::try_from(place).ok());
+            let Some(name) = place.and_then(|place| known.get(place)) else { return Ok(()) };
+            chosen.extend(self.locks.until.remove_entry(*name));
+        }
+        report.held.asked += chosen.len() as u64;
+        let gone = self.ask(chosen.keys().cloned().collect()).await?;
+        let is_true = |(name, until): (&String, &i64)| {
+            gone.contains(name) || self.locks.until.get(name).is_some_and(|found| found + ROUNDING >= *until)
+        };
+        if !chosen.iter().all(is_true) {
+            self.locks.until.clear();
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ pub struct Options {
     pub data_class: Option<StorageClass>,
     /// How objects are locked, if they are.
     pub lock: Option<LockSetting>,
+    /// The longest period for which objects were ever to be locked.
+    pub lock_longest: Duration,
     /// How long the collector's own lease lasts.
     pub lease: Duration,
     /// Only look.
@@ -82,6 +84,7 @@ impl Options {
             keeps_data: false,
             data_class: None,
             lock: None,
+            lock_longest: Duration::ZERO,
             lease: lease::DURATION,
             dry_run: false,
         }

@@ -68,11 +68,24 @@ fn said(settings: &[(u64, Bytes)]) -> Option<Option<LockSetting>> {
     Some(decode(value))
 }
 
+/// All that was ever said, the newest first.
+fn history<'a>(
+    descriptor: &'a Descriptor,
+    records: &'a [Record<Settings>],
+) -> impl Iterator<Item = Option<LockSetting>> + 'a {
+    let changes = records.iter().rev().filter_map(|record| said(&record.content.as_ref().ok()?.extensions));
+    changes.chain(said(&descriptor.settings))
+}
+
+/// The longest period for which objects were ever to be locked.
+pub fn longest_lock(descriptor: &Descriptor, records: &[Record<Settings>]) -> Duration {
+    history(descriptor, records).flatten().map(|lock| lock.period).max().unwrap_or_default()
+}
+
 /// How objects are locked that are written from now on, from the descriptor and the settings as [`super::read_all`]
 /// gives them.
 pub fn lock_setting(descriptor: &Descriptor, records: &[Record<Settings>]) -> Option<LockSetting> {
-    let changes = records.iter().rev().filter_map(|record| said(&record.content.as_ref().ok()?.extensions));
-    changes.chain(said(&descriptor.settings)).next().flatten()
+    history(descriptor, records).next().flatten()
 }
 
 /// The same, as far as this kind of store has locks: one that has none is not asked anything.
@@ -121,7 +134,9 @@ mod tests {
         assert_eq!(lock_setting(&made, &[record(Vec::new())]), Some(month));
         let changed = [record(vec![encode_lock(Some(&year))]), record(Vec::new())];
         assert_eq!(lock_setting(&made, &changed), Some(year));
-        assert_eq!(lock_setting(&made, &[record(vec![encode_lock(None)])]), None);
+        let none = [record(vec![encode_lock(Some(&year))]), record(vec![encode_lock(None)])];
+        assert_eq!(lock_setting(&made, &none), None);
+        assert_eq!((longest_lock(&made, &none), longest_lock(&made, &[])), (year.period, month.period));
     }
 
     #[test]
