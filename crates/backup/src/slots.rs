@@ -183,7 +183,7 @@ impl Vault {
             let last = format!("{} is the last key slot: without it nobody could open the vault", slot.id);
             return Err(Error::Slot(last));
         }
-        self.wait(self.store().delete(&format!("{}{}", name::KEYS, slot.id)))?;
+        self.wait(self.store().discard(&format!("{}{}", name::KEYS, slot.id)))?;
         Ok(slot)
     }
 
@@ -191,7 +191,7 @@ impl Vault {
     /// old one goes.
     pub fn change_passphrase(&self, slot: &NewSlot) -> Result<SlotInfo, Error> {
         let added = self.add_slot(slot)?;
-        self.wait(self.store().delete(self.opened_with()))?;
+        self.wait(self.store().discard(self.opened_with()))?;
         Ok(added)
     }
 }

@@ -19,7 +19,8 @@ const AGAIN: Duration = Duration::from_secs(20);
 /// The store, with everything listed that a backup, or else a reader, has to know before it starts: two requests at once
 /// in place of seven in a row, where the store can.
 pub(crate) async fn look_around(vault: &Vault, role: Role) -> Result<Arc<dyn Store>, Error> {
-    let (looks_for_keys, looks_for_settings) = (vault.is_unconfirmed(), vault.store().has_classes());
+    let (looks_for_keys, looks_for_settings) =
+        (vault.is_unconfirmed(), vault.store().has_classes() || vault.store().has_locks());
     let mut first = vec![name::CONDEMNED];
     if role == Role::Writer {
         first.extend([name::DAMAGE, name::INDEX]);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use content::{ContentError, Keyring};
@@ -10,8 +11,10 @@ use futures_util::future::join;
 use store::{Cached, Kind, ObjectInfo, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
+use vault::locking::Locking;
 use vault::{VaultError, VaultId, name};
 
+use crate::locks::{prove_lock, require_locks};
 use crate::opening::Opening;
 use crate::settings::{Classes, FirstSettings};
 use crate::slots::{self, Fetched, Found, NewSlot};
@@ -46,6 +49,8 @@ pub struct Vault {
     cache: PathBuf,
     /// When somebody has asked.
     classes: OnceLock<Classes>,
+    /// What `store` is, where it has locks.
+    locking: Option<Arc<Locking>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -77,12 +82,18 @@ impl Vault {
         cache: &Path,
         settings: &FirstSettings,
     ) -> Result<Arc<Self>, Error> {
+        let lock = settings.lock;
         let settings = settings.encode(store.as_ref())?;
         let runtime = new_runtime()?;
         let location = store.location();
         if runtime.block_on(exists(&store))? {
             return Err(Error::VaultExists { location });
         }
+        if lock.is_some() {
+            runtime.block_on(require_locks(&store))?;
+        }
+        let (plain, begun) = (store.clone(), SystemTime::now());
+        let store = Locking::with(store, lock);
         let id = VaultId::new(content::random::identity());
         let keyring = Keyring::generate(id);
         let mut first = None;
@@ -92,6 +103,15 @@ impl Vault {
             first.get_or_insert((name, bytes));
         }
         let (name, slot) = first.unwrap_or_default();
+        if let Some(lock) = &lock
+            && let Err(error) = runtime.block_on(prove_lock(&store, &name, lock, begun))
+        {
+            // A place where nothing began is told from one where something is amiss.
+            for slot in runtime.block_on(store.list(name::KEYS))? {
+                runtime.block_on(store.discard(&slot.name))?;
+            }
+            return Err(error);
+        }
         let descriptor = Descriptor {
             vault: id,
             created: slots::now(),
@@ -107,7 +127,7 @@ impl Vault {
         if store.is_remote() {
             Opening { descriptor: bytes, slot }.keep(cache, &location);
         }
-        Self::assemble(store, (descriptor, None), keyring, name, cache, runtime)
+        Self::assemble(plain, (descriptor, None), keyring, name, cache, runtime)
     }
 
     /// Opens the vault in the store. When its descriptor is damaged or gone, a key slot is enough to read what is there;
@@ -200,6 +220,8 @@ impl Vault {
         let caches = cache.to_owned();
         let cache = caches.join(descriptor.vault.to_string());
         make_private_folder(&cache)?;
+        let locking = Locking::by_settings(&store, &descriptor);
+        let store = locking.clone().map_or(store, |locking| locking as Arc<dyn Store>);
         let cached = store
             .is_remote()
             .then(|| Arc::new(Cached::new(store.clone(), is_kept, &cache.join("objects"), OBJECTS_KEPT)));
@@ -214,6 +236,7 @@ impl Vault {
             caches,
             cache,
             classes: OnceLock::new(),
+            locking,
             runtime,
         }))
     }
@@ -234,6 +257,10 @@ impl Vault {
     /// The cache itself, when the store is remote.
     pub(crate) fn cached(&self) -> Option<&Arc<Cached>> {
         self.cached.as_ref()
+    }
+
+    pub(crate) fn locking(&self) -> Option<&Arc<Locking>> {
+        self.locking.as_ref()
     }
 
     pub(crate) fn known_classes(&self) -> &OnceLock<Classes> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
 use store::survey::WithSurvey;
+use store::versions::WithVersions;
 use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
@@ -102,6 +103,11 @@ impl Place {
     /// Opens the store as it is, with who can be asked what it offers: nothing is tried twice.
     pub fn open_surveyed(&self) -> Result<WithSurvey, Failure> {
         Ok(self.location.open_surveyed().map_err(backup::Error::from)?)
+    }
+
+    /// Opens the store as one whose older versions can be had: nothing is tried twice.
+    pub fn open_versioned(&self) -> Result<WithVersions, Failure> {
+        Ok(self.location.open_versioned().map_err(backup::Error::from)?)
     }
 
     /// Opens the store; no vault there when there is nothing.

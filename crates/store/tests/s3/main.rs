@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod grants;
+mod locks;
 mod survey;
 
 use std::sync::{Arc, OnceLock};
