@@ -85,7 +85,8 @@ async fn a_forged_record_is_not_believed() {
         fill(&mut toy).await;
         let until = crate::clock::seconds(SystemTime::now() + Duration::from_secs(forged));
         let names = recorded.list("").await.unwrap().into_iter().map(|object| (object.name, until));
-        let forgery = Locks { until: names.collect(), ..Locks::default() };
+        let mut forgery = Locks::default();
+        forgery.until.extend(names);
         forgery.write(recorded.as_ref(), VAULT, [9; 16]).await.unwrap();
         let report = clean(&mut toy, for_seconds(DAY)).await;
         assert_eq!((report.held.objects, report.held.extended), (8, 8), "{forged}");
