@@ -10,7 +10,7 @@
 mod compact;
 mod fragments;
 mod plan;
-mod proof;
+pub(crate) mod proof;
 mod sweep;
 mod view;
 
