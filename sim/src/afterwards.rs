@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vault::check::Finding;
 use vault::condemned::{self, Condemned};
-use vault::name;
+use vault::{ObjectHash, name};
 
 use crate::actors::{self, Actor, Arrivals, Verdict};
 use crate::objects::Change;
@@ -102,6 +102,16 @@ fn check_all(actor: &Actor) -> Result<Option<Verdict>, String> {
     verdict.transpose().map_err(|error| error.to_string())
 }
 
+/// Whether it is the name of something that a vault has: a thief leaves others behind.
+fn is_proper(name: &str) -> bool {
+    let hash = ObjectHash::from_object_name(name);
+    let is_pack = |hash: ObjectHash| hash.pack_name() == name;
+    let is_in = |folder: &str, hash: ObjectHash| name == format!("{folder}{hash}");
+    let folders = [name::INDEX, name::SNAPSHOTS, name::KEYS, name::RELOCATIONS];
+    name == name::DESCRIPTOR
+        || hash.is_some_and(|hash| is_pack(hash) || folders.iter().any(|folder| is_in(folder, hash)))
+}
+
 /// Changes a byte of something that is not about to be deleted; its name.
 fn change_a_byte(actor: &Actor, random: &mut Random) -> Option<String> {
     let mut world = lock(&actor.world);
@@ -114,7 +124,7 @@ fn change_a_byte(actor: &Actor, random: &mut Random) -> Option<String> {
     let there: Vec<(String, Bytes)> = world
         .objects
         .all(folder)
-        .filter(|(name, _)| !going.contains(*name))
+        .filter(|(name, _)| !going.contains(*name) && is_proper(name))
         .map(|(name, object)| (name.to_owned(), object.bytes.clone()))
         .collect();
     let (name, bytes) = random.pick(&there)?.clone();

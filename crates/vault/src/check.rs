@@ -243,6 +243,11 @@ impl<'a> Check<'a> {
         while self.goes_on()
             && let Some((object, outcome)) = fetches.next().await
         {
+            let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            if self.holders.is_going(hash) {
+                // It was replaced and is about to be deleted, whatever it says; or it went since it was listed.
+                continue;
+            }
             let bytes = match outcome {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -250,11 +255,6 @@ impl<'a> Check<'a> {
                     continue;
                 }
             };
-            let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
-            if self.holders.is_going(hash) {
-                // It was replaced and is about to be deleted, whatever it says.
-                continue;
-            }
             match fragment::decode(&bytes, hash, self.vault()) {
                 Ok(packs) => {
                     for (pack, trailer) in packs {

@@ -37,6 +37,8 @@ impl Check<'_> {
                     }
                     Err(damage) => Finding::of(&object.name, &damage, advice),
                 },
+                // Its time was over, and it went since it was listed.
+                Err(error) if error.kind == Kind::NotFound && self.holders.is_going(id) => continue,
                 Err(error) => unreadable(error, advice)?,
             };
             finding.affect(id.short());

@@ -11,7 +11,7 @@ mod compact;
 mod fragments;
 mod hold;
 mod plan;
-mod proof;
+pub(crate) mod proof;
 mod sweep;
 mod view;
 

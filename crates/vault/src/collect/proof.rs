@@ -17,10 +17,11 @@ use crate::error::VaultError;
 use crate::moving::prove;
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{Trailer, read_trailer};
+use crate::segments::SegmentSet;
 
 /// How closely a copy is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(crate) enum Depth {
     /// What the two tables say: enough to condemn.
     Tables,
     /// Every byte that is needed: before the original goes.
@@ -64,7 +65,8 @@ impl Collector<'_> {
                 if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
-                let copied = match is_copy(self.store, &old, keeper, pack, view, depth).await {
+                let Some(live) = view.live.get(&pack) else { continue };
+                let copied = match is_copy(self.store, &old, keeper, pack, live, depth).await {
                     Err(error) if is_cold(&error) => {
                         refuted.insert(*object);
                         continue;
@@ -108,17 +110,16 @@ async fn trailer(
 }
 
 /// Whether `keeper` really holds every needed segment of `pack` that the old object has.
-async fn is_copy(
+pub(crate) async fn is_copy(
     store: &Arc<dyn Store>,
     old: &Trailer,
     keeper: ObjectHash,
     pack: PackId,
-    view: &View,
+    needed: &SegmentSet,
     depth: Depth,
 ) -> Result<bool, VaultError> {
     let Some(new) = trailer(store, keeper, old.vault).await? else { return Ok(false) };
-    let Some(live) = view.live.get(&pack) else { return Ok(true) };
-    for number in live.iter() {
+    for number in needed.iter() {
         let Some(row) = old.row(pack, number) else { continue };
         let Some(copy) = new.row(pack, number).filter(|copy| copy.hash == row.hash) else {
             return Ok(false);

@@ -7,7 +7,8 @@ use store::Kind;
 
 use super::shelf::Shelf;
 use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind};
-use crate::error::Damage;
+use crate::collect::proof::{Depth, is_copy};
+use crate::error::{Damage, VaultError};
 use crate::fragment::{self, PackRecord};
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, SnapshotId};
@@ -196,8 +197,10 @@ impl Copying<'_> {
         if was_moved && !self.there.packs.is_empty() {
             // The target may have all of it in the object where it was before.
             let found = self.there.find_in_index(self.target, vault, need.pack, &need.segments).await?;
-            if let Some((object, segments)) = found {
-                return Ok(self.if_whole(object, Step::Point(object, segments)));
+            if let Some((there, segments)) = found
+                && self.is_same(need, object, there).await?
+            {
+                return Ok(self.if_whole(there, Step::Point(there, segments)));
             }
         }
         if self.there.holders.is_condemned(object) {
@@ -223,6 +226,27 @@ impl Copying<'_> {
         Ok(Step::Lost(object))
     }
 
+    /// Whether `there` at the target holds all that `here` at the source does of the pack, byte for byte. Whoever may add
+    /// to a vault can store an object that only says so, and a relocation to it would be believed.
+    async fn is_same(
+        &mut self,
+        need: &PackNeed,
+        here: ObjectHash,
+        there: ObjectHash,
+    ) -> Result<bool, CopyError> {
+        let trailer = match read_trailer(self.source.as_ref(), here, self.descriptor.vault).await {
+            Ok(Ok((trailer, ..))) if trailer.segments_of(need.pack).contains_all(&need.segments) => trailer,
+            Ok(_) => return Ok(false),
+            Err(error) => return damage_of(error).map(|_| false).map_err(CopyError::from),
+        };
+        let segments = trailer.segments_of(need.pack);
+        match is_copy(self.target, &trailer, there, need.pack, &segments, Depth::Bytes).await {
+            // What is in cold storage is brought once more.
+            Err(VaultError::Store(error)) if error.kind == Kind::Cold => Ok(false),
+            is_same => Ok(is_same?),
+        }
+    }
+
     /// The step, unless the object at the target has another size than at the source: the target is damaged.
     fn if_whole(&mut self, object: ObjectHash, step: Step) -> Step {
         let (here, there) = (self.sizes.get(&object), self.there.packs.get(&object));
@@ -237,7 +261,7 @@ impl Copying<'_> {
     }
 
     /// The object of the source that holds what is needed.
-    fn find_here(&self, need: &PackNeed) -> Option<ObjectHash> {
+    fn find_here(&mut self, need: &PackNeed) -> Option<ObjectHash> {
         let is_good =
             |object: ObjectHash| self.sizes.contains_key(&object) && !self.bad.contains_key(&object);
         let found = self.here.find_among(need.pack, need.object, &need.segments, is_good);

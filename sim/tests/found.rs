@@ -1,0 +1,29 @@
+//! Seeds that found something once. They are played again: what they found must not come back.
+
+use sim::scenario;
+
+fn shows_nothing(seeds: &[u64]) {
+    for seed in seeds {
+        assert_eq!(scenario::run(*seed, false).violation, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_tells_of_a_moved_pack_stays_until_it_is_told_anew() {
+    shows_nothing(&[1_882_683_656_455_413, 1_882_683_656_489_231]);
+}
+
+#[test]
+fn a_fragment_that_a_thief_brings_back_is_not_believed() {
+    shows_nothing(&[1_882_683_656_467_161]);
+}
+
+#[test]
+fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
+    shows_nothing(&[1_000_150, 1_001_708, 1_002_174, 1_002_993]);
+}
+
+#[test]
+fn a_copy_does_not_believe_what_only_says_to_hold_a_pack() {
+    shows_nothing(&[1_002_210]);
+}
