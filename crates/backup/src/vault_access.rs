@@ -135,16 +135,7 @@ impl Vault {
     pub fn open(store: Arc<dyn Store>, credential: &Credential, cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        let (stored, fetched) = runtime.block_on(join(read_descriptor(&store), slots::fetch_all(&store)));
-        let (stored, fetched) = (stored?, fetched?);
-        let (damage, vault) = match &stored {
-            Ok((_, descriptor)) => (None, Some(descriptor.vault)),
-            Err(damage) => (Some(damage), None),
-        };
-        if let (Some(damage), true) = (damage, slots::read(&fetched, vault).is_empty()) {
-            return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
-        }
-        let (name, keyring) = unlock(&fetched, vault, credential, &location)?;
+        let Unlocked { stored, fetched, name, keyring } = runtime.block_on(unlock(&store, credential))?;
         let descriptor = match stored {
             Ok((bytes, descriptor)) if descriptor.owner == keyring.verifying_key() => {
                 let slot = fetched.into_iter().find(|(fetched, _)| *fetched == name);
@@ -203,10 +194,13 @@ impl Vault {
         if slots.iter().any(|slot| slot.name == self.slot) {
             return Ok(());
         }
-        let location = self.store.location();
-        Opening::forget(&self.caches, &location);
-        let fetched = slots::fetch_all(&self.store).await?;
-        unlock(&fetched, Some(self.id()), &credential, &location).map(drop)
+        Opening::forget(&self.caches, &self.store.location());
+        let keyring = unlock(&self.store, &credential).await?.keyring;
+        if keyring.vault() != self.id() {
+            // Another vault was made in its place. The next run finds that one.
+            return Err(VaultError::NoVault { location: self.store.location() }.into());
+        }
+        Ok(())
     }
 
     fn assemble(
@@ -322,8 +316,29 @@ async fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
     }
 }
 
+/// What opening read, and what came of it.
+struct Unlocked {
+    /// The descriptor with its bytes, or what is wrong with it.
+    stored: Result<(Bytes, Descriptor), Damage>,
+    fetched: Vec<Fetched>,
+    /// The slot that the credential opens.
+    name: String,
+    keyring: Keyring,
+}
+
+async fn unlock(store: &Arc<dyn Store>, credential: &Credential) -> Result<Unlocked, Error> {
+    let (stored, fetched) = join(read_descriptor(store), slots::fetch_all(store)).await;
+    let (stored, fetched) = (stored?, fetched?);
+    let vault = stored.as_ref().ok().map(|(_, descriptor)| descriptor.vault);
+    if let (Err(damage), true) = (&stored, fetched.is_empty()) {
+        return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
+    }
+    let (name, keyring) = try_slots(&fetched, vault, credential, &store.location())?;
+    Ok(Unlocked { stored, fetched, name, keyring })
+}
+
 /// The name of the slot that the credential opens, and the keys in it.
-fn unlock(
+fn try_slots(
     fetched: &[Fetched],
     vault: Option<VaultId>,
     credential: &Credential,
