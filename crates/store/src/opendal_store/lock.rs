@@ -119,7 +119,7 @@ impl Remote {
 
     pub(super) async fn lock(&self, object: &str, lock: Lock) -> Result<(), StoreError> {
         let Err(refused) = self.try_to_lock(object, lock).await else { return Ok(()) };
-        // A lock is never shortened, nor made weaker.
+        // Servers shorten no lock, and make none weaker: then it is made longer as it is.
         if refused.kind != Kind::PermissionDenied {
             return Err(refused);
         }
