@@ -97,7 +97,7 @@ impl Vault {
             }
         }
         if let Some(lock) = &lock
-            && let Err(error) = runtime.block_on(prove_lock(&store, &first, lock, begun))
+            && let Err(error) = runtime.block_on(prove_lock(&store, &first, lock, lock.mode, begun))
         {
             // A place where nothing began is told from one where something is amiss.
             for slot in runtime.block_on(store.list(name::KEYS))? {
