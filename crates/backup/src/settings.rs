@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use store::{StorageClass, Store};
+use store::{LockMode, StorageClass, Store};
 use vault::error::Damage;
 use vault::records::Record;
 use vault::settings::{
@@ -156,7 +156,8 @@ impl Vault {
             self.wait(async {
                 require_locks(store).await?;
                 store.lock(name::DESCRIPTOR, lock.from(now)).await?;
-                prove_lock(store, name::DESCRIPTOR, lock, now).await
+                // A lock that was there may keep its mode.
+                prove_lock(store, name::DESCRIPTOR, lock, LockMode::Governance, now).await
             })?;
         }
         if settings::lock_setting(self.descriptor(), &self.settings_records()?).as_ref() == lock {

@@ -104,7 +104,7 @@ impl Vault {
         }
         let (name, slot) = first.unwrap_or_default();
         if let Some(lock) = &lock
-            && let Err(error) = runtime.block_on(prove_lock(&store, &name, lock, begun))
+            && let Err(error) = runtime.block_on(prove_lock(&store, &name, lock, lock.mode, begun))
         {
             // A place where nothing began is told from one where something is amiss.
             for slot in runtime.block_on(store.list(name::KEYS))? {

@@ -12,6 +12,9 @@
 //! same bytes, as names are hashes or random. So is one that is not Amazon's and keeps versions, as soon as that is seen:
 //! Ceph's gateway ignores the condition there. The first `put` of a process may so add a version of what is there.
 //!
+//! **Versions and locks** are those of S3. Where a bucket keeps versions, which is seen in its answers to writes, a
+//! deletion removes all of an object's; whoever may not see or remove them only hides it.
+//!
 //! **Durable** is what the service promises to have stored when it answers; a WebDAV server may answer before its disk
 //! has the bytes, and there is no way to ask for more.
 //!

@@ -118,22 +118,27 @@ impl Remote {
     }
 
     pub(super) async fn lock(&self, object: &str, lock: Lock) -> Result<(), StoreError> {
-        let Err(refused) = self.try_to_lock(object, lock).await else { return Ok(()) };
-        // A lock is never shortened, nor made weaker.
+        let Err(refused) = self.try_to_lock(object, lock, false).await else { return Ok(()) };
         if refused.kind != Kind::PermissionDenied {
             return Err(refused);
         }
-        match self.locked(object, None).await {
-            Ok(Some(before)) if before.until >= lock.until => Ok(()),
-            Ok(Some(before)) if before.mode != lock.mode => {
-                self.try_to_lock(object, Lock { mode: before.mode, ..lock }).await
+        // Servers shorten no lock, make none weaker, and let only those make one stricter who might take it away.
+        let Ok(Some(before)) = self.locked(object, None).await else { return Err(refused) };
+        if before.mode < lock.mode {
+            let until = before.until.max(lock.until);
+            if self.try_to_lock(object, Lock { until, ..lock }, true).await.is_ok() {
+                return Ok(());
             }
-            _ => Err(refused),
         }
+        if before.until >= lock.until {
+            return Ok(());
+        }
+        // Then it is made longer as it is.
+        self.try_to_lock(object, Lock { mode: before.mode, ..lock }, false).await
     }
 
-    async fn try_to_lock(&self, object: &str, lock: Lock) -> Result<(), StoreError> {
-        let error = match self.ask_to_lock(object, lock).await {
+    async fn try_to_lock(&self, object: &str, lock: Lock, may_change: bool) -> Result<(), StoreError> {
+        let error = match self.ask_to_lock(object, lock, may_change).await {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(StatusCode::NOT_FOUND) => Error::new(ErrorKind::NotFound, "there is no such object"),
             Ok(status) => refused(status),
@@ -143,14 +148,18 @@ impl Remote {
         Err(if is_impossible(&error) { StoreError { kind: Kind::Unsupported, ..found } } else { found })
     }
 
-    async fn ask_to_lock(&self, object: &str, lock: Lock) -> opendal::Result<StatusCode> {
+    /// `may_change`: uses the right to change what a lock of mode governance says. Never with an earlier end.
+    async fn ask_to_lock(&self, object: &str, lock: Lock, may_change: bool) -> opendal::Result<StatusCode> {
         let (mode, until) = (lock.mode.name().to_uppercase(), moment(lock.until));
         let body = format!(
             "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{mode}</Mode>\
              <RetainUntilDate>{until}</RetainUntilDate></Retention>"
         );
         let request = self.request(Method::PUT, object, "retention=").await?;
-        let request = request.header(CONTENT_TYPE, "application/xml").header(CONTENT_LENGTH, body.len());
+        let mut request = request.header(CONTENT_TYPE, "application/xml").header(CONTENT_LENGTH, body.len());
+        if may_change {
+            request = request.header("x-amz-bypass-governance-retention", "true");
+        }
         let answered = answer(self.sign_and_send(request, Buffer::from(Bytes::from(body)))).await?;
         Ok(answered.status())
     }

@@ -67,7 +67,7 @@ async fn a_lock_is_made_longer_and_never_shorter() {
         store.lock("packs/a", asked).await.unwrap();
         assert_eq!(store.locked("packs/a").await.unwrap(), Some(found));
     }
-    // Nor weaker; a stricter one counts.
+    // Nor weaker; a stricter one counts for a key that may change locks.
     let strict = |lock: Lock| Lock { mode: LockMode::Compliance, ..lock };
     let third = Lock { until: in_seconds(300), ..first };
     for (asked, found) in [(strict(second), strict(second)), (third, strict(third))] {
