@@ -22,8 +22,3 @@ fn a_fragment_that_a_thief_brings_back_is_not_believed() {
 fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
     shows_nothing(&[1_000_150, 1_001_708, 1_002_174, 1_002_993]);
 }
-
-#[test]
-fn a_copy_does_not_believe_what_only_says_to_hold_a_pack() {
-    shows_nothing(&[1_002_210]);
-}
