@@ -10,7 +10,7 @@ fn shows_nothing(seeds: &[u64]) {
 
 #[test]
 fn what_tells_of_a_moved_pack_stays_until_it_is_told_anew() {
-    shows_nothing(&[1_882_683_656_455_413, 1_882_683_656_489_231]);
+    shows_nothing(&[1_882_683_656_455_413, 1_882_683_656_489_231, 1_882_688_796_880_507]);
 }
 
 #[test]
@@ -20,5 +20,12 @@ fn a_fragment_that_a_thief_brings_back_is_not_believed() {
 
 #[test]
 fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
-    shows_nothing(&[1_000_150, 1_001_708, 1_002_174, 1_002_993]);
+    shows_nothing(&[
+        1_000_150,
+        1_001_708,
+        1_002_174,
+        1_002_993,
+        1_882_688_796_881_417,
+        1_882_688_796_882_001,
+    ]);
 }
