@@ -29,3 +29,8 @@ fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
         1_882_688_796_882_001,
     ]);
 }
+
+#[test]
+fn a_snapshot_that_lies_holds_up_no_other_copy() {
+    shows_nothing(&[1_882_689_165_609_763]);
+}
