@@ -425,6 +425,7 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::Unavailable
         | Kind::Clock
         | Kind::Cold
+        | Kind::Locked
         | Kind::Unsupported
         | Kind::Gone => false,
     };

@@ -56,7 +56,10 @@ impl Cleanup {
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
-            "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
+            "locked": report.locked, "bytes_locked": report.bytes_locked,
+            "locked_until": report.locked_until.map(output::json_moment), "held": report.held.objects,
+            "held_until": report.held.until.map(output::json_moment), "locks_extended": report.held.extended,
+            "locks_impossible": report.held.is_impossible, "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
         });
         output.summary("cleanup", exit::DONE, figures);
         Ok(exit::DONE)
@@ -105,6 +108,16 @@ impl Cleanup {
                 output::local_moment(last)
             ));
         }
+        if report.locked > 0 {
+            let until = report.locked_until.map(|until| format!(" until {}", output::local_moment(until)));
+            output.say(&format!(
+                "Locked: {} ({}) that nobody needs{}; a cleanup after that deletes them.",
+                output::count(report.locked, "object"),
+                output::size(report.bytes_locked),
+                until.unwrap_or_default()
+            ));
+        }
+        self.tell_held(report, output);
         if report.unfinished.0 > 0 {
             output.say(&format!(
                 "Left alone: {} ({}) that no snapshot needs yet; a backup is running or was interrupted.",
@@ -122,6 +135,24 @@ impl Cleanup {
                 "warning: {} is left as it is: {}; run `strongroom check`",
                 output::path(object.as_bytes()),
                 output::path(problem.as_bytes())
+            ));
+        }
+    }
+
+    /// What is kept locked.
+    fn tell_held(&self, report: &CleanupReport, output: &Output) {
+        let held = &report.held;
+        if held.is_impossible {
+            output::note(
+                "warning: the settings ask for locks, and this store has none; see `strongroom settings --help`",
+            );
+        }
+        if let Some(until) = held.until {
+            output.say(&format!(
+                "Kept locked: {} until {} at least; {} made longer.",
+                output::count(held.objects, "object"),
+                output::local_moment(until),
+                output::count(held.extended, "lock")
             ));
         }
     }

@@ -9,6 +9,7 @@
 
 mod compact;
 mod fragments;
+mod hold;
 mod plan;
 pub(crate) mod proof;
 mod sweep;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use store::{StorageClass, Store};
 
+pub use hold::Held;
 pub use plan::{Plan, plan};
 pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
 
@@ -27,10 +29,12 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{self, Lease, Renewal, Role, Seen};
+use crate::locks::Locks;
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::sabotage::{Rule, keeps};
+use crate::settings::LockSetting;
 use crate::trash;
 
 /// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
@@ -58,6 +62,10 @@ pub struct Options {
     pub keeps_data: bool,
     /// The storage class for packs of data.
     pub data_class: Option<StorageClass>,
+    /// How objects are locked, if they are.
+    pub lock: Option<LockSetting>,
+    /// The longest period for which objects were ever to be locked.
+    pub lock_longest: Duration,
     /// How long the collector's own lease lasts.
     pub lease: Duration,
     /// Only look.
@@ -75,6 +83,8 @@ impl Options {
             max_move: None,
             keeps_data: false,
             data_class: None,
+            lock: None,
+            lock_longest: Duration::ZERO,
             lease: lease::DURATION,
             dry_run: false,
         }
@@ -139,6 +149,14 @@ pub struct Report {
     pub bytes_unused: u64,
     /// What waits, and for what.
     pub waiting: Vec<Waiting>,
+    /// Condemned objects that a lock keeps from being deleted.
+    pub locked: u64,
+    /// The bytes of the packs among them.
+    pub bytes_locked: u64,
+    /// When the last of these locks ends, by the store's clock, as far as that is known.
+    pub locked_until: Option<SystemTime>,
+    /// What is needed, and kept locked.
+    pub held: Held,
     /// Objects that are not understood, and why: they stay, and if one of them is a snapshot, so do all packs.
     pub not_understood: Vec<(String, String)>,
     /// It was ended early.
@@ -176,6 +194,10 @@ struct Collector<'a> {
     lease: Lease,
     /// Copies of packs that were found not to be what they say.
     false_copies: HashSet<(PackId, ObjectHash)>,
+    /// Until when objects are locked, as far as that is known.
+    locks: Locks,
+    /// What this cleanup condemned.
+    condemned_now: HashSet<Condemned>,
 }
 
 /// Cleans up the vault in `store`. `random` gives 16 fresh random bytes each time.
@@ -188,7 +210,16 @@ pub async fn cleanup(
 ) -> Result<Report, CleanupError> {
     let id = random();
     let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
-    let mut collector = Collector { store, vault, options, random, lease, false_copies: HashSet::new() };
+    let mut collector = Collector {
+        store,
+        vault,
+        options,
+        random,
+        lease,
+        false_copies: HashSet::new(),
+        locks: Locks::default(),
+        condemned_now: HashSet::new(),
+    };
     let mut report = Report::default();
     let outcome = collector.run(watch, &mut report).await;
     // What is left of it runs out.
@@ -213,17 +244,23 @@ impl Collector<'_> {
             report.promise(&view, &plan);
             return Ok(());
         }
+        if self.store.has_locks() {
+            self.locks = Locks::read(self.store.as_ref(), self.vault).await?;
+        }
         self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
         if !self.false_copies.is_empty() {
             plan = plan::plan(&view, self.options, &self.false_copies);
         }
         let condemned = self.condemn(&view, &plan, watch, report).await.map_err(lost)?;
         self.tidy(&view).await?;
+        watch.stage("locking what is needed");
+        self.hold(&view, &plan, report).await.map_err(lost)?;
         if condemned && self.options.settle.is_zero() && !watch.is_cancelled() {
             // The store hides nothing: only those who are at work right now need to be waited for.
             let view = self.look(watch).await?;
             let plan = plan::plan(&view, self.options, &self.false_copies);
             report.waiting.clear();
+            (report.locked, report.bytes_locked, report.locked_until) = (0, 0, None);
             self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
             report.note(&view, &plan);
             if !self.false_copies.is_empty() {
@@ -307,6 +344,7 @@ impl Collector<'_> {
         objects.sort();
         self.still_there().await?;
         condemned::write(self.store.as_ref(), self.vault, (self.random)(), &objects).await?;
+        self.condemned_now.extend(objects);
         Ok(true)
     }
 
@@ -355,7 +393,7 @@ impl Collector<'_> {
     async fn tidy(&mut self, view: &View) -> Result<(), VaultError> {
         for lease in &view.leases {
             if lease.name != self.lease.name() && self.options.over_at(lease) + LEASES_KEPT <= view.now {
-                self.store.delete(&lease.name).await?;
+                self.store.discard(&lease.name).await?;
             }
         }
         let gone = |forgotten: &&trash::Forgotten| !view.snapshots.contains_key(&forgotten.mark.snapshot);
@@ -375,7 +413,7 @@ impl Collector<'_> {
         }
         records::write(self.store.as_ref(), name::TRASH, trash::encode(self.vault, &marks)).await?;
         for object in objects.difference(&shared) {
-            self.store.delete(object).await?;
+            self.store.discard(object).await?;
         }
         Ok(())
     }

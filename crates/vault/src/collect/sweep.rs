@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::Store;
+use store::{Kind, Store};
 
 use super::plan::Plan;
 use super::proof::Depth;
@@ -31,6 +31,7 @@ impl Collector<'_> {
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
+        let snapshots_locked = self.snapshots_locked_until(view).await?;
         for condemnation in &view.row.condemnations {
             if watch.is_cancelled() {
                 break;
@@ -75,14 +76,15 @@ impl Collector<'_> {
                 What::Snapshot | What::Fragment => true,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            self.spare_locked(view, &mut going, snapshots_locked, report).await?;
             // What was to replace these is not what it says: they are the truth.
             let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
             going.retain(|object| !refuted.contains(object));
             report.kept += refuted.len() as u64;
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
-            self.delete(view, &going, report).await?;
-            if kept.is_empty() && going.len() == present.len() {
+            let all_went = self.delete(view, &going, report).await?;
+            if all_went && kept.is_empty() && going.len() == present.len() {
                 // From now on it only keeps the names from being written again.
                 swept.extend(&condemnation.objects);
                 done.push(condemnation.name.clone());
@@ -111,15 +113,17 @@ impl Collector<'_> {
 
     async fn drop_record(&mut self, name: &str) -> Result<(), VaultError> {
         self.still_there().await?;
-        Ok(self.store.delete(name).await?)
+        Ok(self.store.discard(name).await?)
     }
 
+    /// Whether all of them went: a lock that nobody knew of keeps its object.
     async fn delete(
         &mut self,
         view: &View,
         objects: &[Condemned],
         report: &mut Report,
-    ) -> Result<(), VaultError> {
+    ) -> Result<bool, VaultError> {
+        let mut all_went = true;
         for group in objects.chunks(DELETES_AT_ONCE) {
             // Whoever slept may have been taken for gone, and others may have gone on without it.
             self.still_there().await?;
@@ -127,10 +131,16 @@ impl Collector<'_> {
                 let (store, name): (&Arc<dyn Store>, _) = (self.store, object.object_name());
                 async move { store.delete(&name).await }
             });
-            for outcome in futures_util::future::join_all(deletes).await {
-                outcome?;
-            }
-            for object in group {
+            for (object, outcome) in group.iter().zip(futures_util::future::join_all(deletes).await) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if error.kind == Kind::Locked => {
+                        report.note_locked(view, object, None);
+                        all_went = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 match object.what {
                     What::Snapshot => report.snapshots_deleted += 1,
                     What::Pack => {
@@ -141,7 +151,7 @@ impl Collector<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(all_went)
     }
 
     /// Why nothing that this condemnation names may be deleted yet.

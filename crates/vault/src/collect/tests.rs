@@ -18,6 +18,8 @@ use crate::snapshot::{self, Envelope, PackNeed};
 use crate::writer::{Outcome, Writer};
 use crate::{PackId, SegmentSet, SnapshotId};
 
+mod locks;
+
 const VAULT: VaultId = VaultId::new([1; 16]);
 const SEGMENT: usize = 100_000;
 
