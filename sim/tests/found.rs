@@ -10,7 +10,12 @@ fn shows_nothing(seeds: &[u64]) {
 
 #[test]
 fn what_tells_of_a_moved_pack_stays_until_it_is_told_anew() {
-    shows_nothing(&[1_882_683_656_455_413, 1_882_683_656_489_231, 1_882_688_796_880_507]);
+    shows_nothing(&[
+        1_882_683_656_455_413,
+        1_882_683_656_489_231,
+        1_882_688_796_880_507,
+        1_882_689_355_250_621,
+    ]);
 }
 
 #[test]

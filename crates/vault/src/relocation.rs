@@ -80,7 +80,7 @@ pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Moved>, Damage> {
 pub struct Holders {
     moved: HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>,
     /// Where packs went by relocations that are condemned.
-    moved_before: HashSet<(PackId, ObjectHash)>,
+    moved_before: Vec<Moved>,
     condemned: HashSet<ObjectHash>,
     /// What is condemned and no pack.
     others_condemned: HashSet<ObjectHash>,
@@ -127,7 +127,7 @@ impl Holders {
             let moved = record.content.unwrap_or_default();
             match is_replaced(&record.object) {
                 false => moved.into_iter().for_each(|moved| holders.add(moved)),
-                true => holders.moved_before.extend(moved.iter().map(|moved| (moved.pack, moved.object))),
+                true => holders.moved_before.extend(moved),
             }
             holders.records.push(record.object);
         }
@@ -175,7 +175,12 @@ impl Holders {
 
     /// Whether a relocation that is condemned leads from the pack to this object.
     pub fn had_moved(&self, pack: PackId, object: ObjectHash) -> bool {
-        self.moved_before.contains(&(pack, object))
+        self.moved_before.iter().any(|moved| moved.pack == pack && moved.object == object)
+    }
+
+    /// What relocations say that are condemned.
+    pub fn all_moved_before(&self) -> impl Iterator<Item = &Moved> {
+        self.moved_before.iter()
     }
 
     /// Where packs went, each with what is there.
