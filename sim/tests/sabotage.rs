@@ -54,7 +54,7 @@ macro_rules! caught {
 
 caught! {
     leases_are_waited_for: LeasesAreWaitedFor, 1_003_099, Loss;
-    needs_are_read_again: NeedsAreReadAgain, 1_000_012, Loss;
+    needs_are_read_again: NeedsAreReadAgain, 1_000_083, Loss;
     writers_read_condemnations: WritersReadCondemnations, 1_000_077, Loss;
     commits_are_timed: CommitsAreTimed, 1_000_356, Loss;
     segments_are_copied: SegmentsAreCopied, 1_000_002, Garbage;

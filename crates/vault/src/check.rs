@@ -121,8 +121,9 @@ pub async fn check(
     let Some(descriptor) = stored.or_else(|| known.cloned()) else { return Ok(report) };
     // Before the listings: what they show and this does not know of is not gone yet.
     let holders = Holders::read(store.as_ref(), descriptor.vault).await?;
-    let listing = Listing::take(store, &mut report.findings).await?;
+    // And this too: another check may see a snapshot that is too new for these listings.
     report.verified = Verified::read(store.as_ref(), descriptor.vault).await?;
+    let listing = Listing::take(store, &mut report.findings).await?;
     let mut check = Check::new(store, watch, descriptor, report, listing, holders);
     check.key_slots().await?;
     check.fragments().await?;

@@ -362,17 +362,6 @@ impl Collector<'_> {
         // Made anew from what is there, so a record that was lost comes back.
         let mut wanted = new;
         wanted.extend(to_be_told(view, plan).filter(|moved| !going.contains(&moved.object)));
-        // Where it cannot be told which object is the one, all that were known stay known.
-        let stays = |object: &ObjectHash| {
-            view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
-        };
-        let disputed =
-            view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
-        wanted.extend(disputed.map(|(pack, object, segments)| Moved {
-            pack,
-            object,
-            segments: segments.clone(),
-        }));
         wanted.sort_by_key(|moved| (moved.pack, moved.object));
         wanted.dedup();
         let is_right = view.moved.all_moved().count() == wanted.len()
@@ -421,7 +410,7 @@ impl Collector<'_> {
 
 /// What relocations have to say of the objects that are kept.
 fn to_be_told<'a>(view: &'a View, plan: &'a Plan) -> impl Iterator<Item = Moved> + 'a {
-    plan.keepers.iter().flat_map(|(pack, object)| {
+    let of_keepers = plan.keepers.iter().flat_map(|(pack, object)| {
         let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
         // A snapshot may name another object even for what was never moved: that one was the copy, and went.
         let is_named_otherwise =
@@ -429,7 +418,16 @@ fn to_be_told<'a>(view: &'a View, plan: &'a Plan) -> impl Iterator<Item = Moved>
         let moved =
             origins.iter().filter(move |origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
         moved.map(|origin| Moved { pack: *pack, object: *object, segments: origin.present.clone() })
-    })
+    });
+    // Where it cannot be told which object is the one, all that were known stay known; also by relocations that were
+    // condemned while the object was hidden, or nobody needed the pack.
+    let stays = |pack: PackId, object: ObjectHash| {
+        plan.disputed.contains(&pack) && view.objects.contains_key(&object) && keeps(Rule::DisputedMovesStay)
+    };
+    let known = view.moved.all_moved().filter(move |(pack, object, _)| stays(*pack, *object));
+    let known = known.map(|(pack, object, segments)| Moved { pack, object, segments: segments.clone() });
+    let before = view.moved.all_moved_before().filter(move |moved| stays(moved.pack, moved.object));
+    of_keepers.chain(known).chain(before.cloned())
 }
 
 /// How a lost lease travels through code that knows only errors of the vault.

@@ -139,6 +139,11 @@ fn keeper(
         (_, [object]) if !named.iter().any(|named| view.objects.contains_key(named)) => {
             is_full(object).then_some(*object)
         }
+        // It was condemned when nobody needed the pack, and somebody relied on it.
+        _ if !named.iter().any(|named| view.objects.contains_key(named)) => {
+            let had_moved = |object: &&ObjectHash| view.moved.had_moved(pack, **object) && is_full(object);
+            objects.iter().filter(had_moved).min_by_key(rank).copied()
+        }
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use store::Kind;
 
+use super::fetch::NOT_HELD;
 use super::shelf::Shelf;
 use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind};
 use crate::collect::proof::{Depth, is_copy};
@@ -61,6 +62,7 @@ impl Copying<'_> {
                 return Ok(());
             }
         };
+        self.bad.retain(|_, damage| *damage != NOT_HELD);
         let mut was_written = false;
         for _ in 0..TRIES {
             let mut lost = self.bring(&envelope.needs).await?;
