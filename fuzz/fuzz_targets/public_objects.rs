@@ -16,6 +16,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         ObjectKind::Pin,
         ObjectKind::Settings,
         ObjectKind::Abilities,
+        ObjectKind::Locks,
     ];
     let mut bytes = kinds[kind as usize % kinds.len()].header().to_vec();
     bytes.extend_from_slice(rest);
@@ -40,6 +41,11 @@ fuzz_target!(|input: (u8, &[u8])| {
     if let Ok(found) = vault::abilities::Abilities::decode(&bytes, vault) {
         let again = Bytes::from(found.encode(vault, [0; 16]));
         assert_eq!(vault::abilities::Abilities::decode(&again, vault), Ok(found));
+    }
+    // Its nonce is lost.
+    if let Ok(until) = vault::locks::decode(&bytes, vault) {
+        let again = Bytes::from(vault::locks::encode(vault, [0; 16], &until));
+        assert_eq!(vault::locks::decode(&again, vault), Ok(until));
     }
     let _ = vault::settings::Settings::decode(&bytes, vault, &vault::signing::VerifyingKey::new([0; 32]));
 });

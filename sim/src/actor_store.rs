@@ -12,7 +12,7 @@ use bytes::Bytes;
 use store::{Kind, ObjectInfo, Operation, Store, StoreError};
 
 use crate::objects::{Age, Change, Millis, Object};
-use crate::world::{Shared, World, lock, moment, verb};
+use crate::world::{Place, Shared, World, lock, moment, verb};
 
 /// What an actor may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub enum Credential {
 pub struct ActorStore {
     world: Shared,
     actor: usize,
+    place: Place,
     credential: Credential,
     /// How often a call that failed is tried again.
     tries: u32,
@@ -81,8 +82,14 @@ pub async fn pause(world: &Shared, actor: usize, at_least: Millis) {
 
 impl ActorStore {
     /// A way for this actor.
-    pub fn open(world: &Shared, actor: usize, credential: Credential, tries: u32) -> Arc<dyn Store> {
-        Arc::new(Self { world: world.clone(), actor, credential, tries: tries.max(1) })
+    pub fn open(
+        world: &Shared,
+        actor: usize,
+        place: Place,
+        credential: Credential,
+        tries: u32,
+    ) -> Arc<dyn Store> {
+        Arc::new(Self { world: world.clone(), actor, place, credential, tries: tries.max(1) })
     }
 
     fn error(&self, kind: Kind, operation: Operation, name: &str) -> StoreError {
@@ -117,11 +124,13 @@ impl ActorStore {
         let outcome = {
             let mut world = lock(&self.world);
             let outcome = if self.may_change(name, &change) {
-                world.try_change(name, change.clone())
+                world.try_change(self.place, name, change.clone())
             } else {
                 Err(Kind::PermissionDenied)
             };
-            world.note(|| format!("#{} {} {name}: {outcome:?}", self.actor, verb(&change)));
+            world.note(|| {
+                format!("#{} {} {}{name}: {outcome:?}", self.actor, verb(&change), self.place.prefix())
+            });
             outcome
         };
         pause(&self.world, self.actor, 0).await;
@@ -145,7 +154,7 @@ impl ActorStore {
                     if world.random.permille(refused) { Err(Kind::Unavailable) } else { look(&mut world) };
                 world.note(|| {
                     let result = outcome.as_ref().map(|_| ()).map_err(|kind| *kind);
-                    format!("#{} {} {name}: {result:?}", self.actor, operation.verb())
+                    format!("#{} {} {}{name}: {result:?}", self.actor, operation.verb(), self.place.prefix())
                 });
                 outcome
             };
@@ -160,7 +169,7 @@ impl ActorStore {
 
 impl World {
     /// A write or delete, and what the one who asked for it is told.
-    fn try_change(&mut self, name: &str, change: Change) -> Result<(), Kind> {
+    fn try_change(&mut self, place: Place, name: &str, change: Change) -> Result<(), Kind> {
         let faults = self.faults;
         if !matches!(change, Change::Delete) && self.now < self.full_until {
             return Err(Kind::NoSpace);
@@ -170,14 +179,14 @@ impl World {
         }
         if self.random.permille(faults.late) {
             if self.settle > 0 && self.random.permille(800) {
-                self.change_later(name, change);
+                self.change_later(place, name, change);
             }
             return Err(Kind::Unavailable);
         }
         if self.settle > 0 && self.random.permille(faults.twice) {
-            self.change_later(name, change.clone());
+            self.change_later(place, name, change.clone());
         }
-        self.change(name, change);
+        self.change(place, name, change);
         if self.random.permille(faults.unanswered) { Err(Kind::Unavailable) } else { Ok(()) }
     }
 
@@ -190,9 +199,11 @@ impl World {
         }
     }
 
-    fn find(&mut self, name: &str) -> Result<Object, Kind> {
+    fn find(&mut self, place: Place, name: &str) -> Result<Object, Kind> {
         let age = self.age();
-        self.objects.seen(name, self.now, self.settle, age, &mut self.random).ok_or(Kind::NotFound)
+        let World { objects, copy, random, now, settle, .. } = self;
+        let objects = if place == Place::Vault { objects } else { &mut copy.objects };
+        objects.seen(name, *now, *settle, age, random).ok_or(Kind::NotFound)
     }
 }
 
@@ -210,7 +221,10 @@ fn join(parts: Vec<Bytes>) -> Bytes {
 #[async_trait]
 impl Store for ActorStore {
     fn location(&self) -> String {
-        "simulated".to_owned()
+        match self.place {
+            Place::Vault => "simulated".to_owned(),
+            Place::Copy => "simulated copy".to_owned(),
+        }
     }
 
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
@@ -223,7 +237,7 @@ impl Store for ActorStore {
 
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         self.read(Operation::Get, name, |world| {
-            let bytes = world.find(name)?.bytes;
+            let bytes = world.find(self.place, name)?.bytes;
             if bytes.len() as u64 > size_max { Err(Kind::TooLarge) } else { Ok(bytes) }
         })
         .await
@@ -231,7 +245,7 @@ impl Store for ActorStore {
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.read(Operation::GetRange, name, |world| {
-            let bytes = world.find(name)?.bytes;
+            let bytes = world.find(self.place, name)?.bytes;
             let (start, end) = (range.start as usize, range.end as usize);
             if start <= end && end <= bytes.len() {
                 Ok(bytes.slice(start..end))
@@ -244,7 +258,7 @@ impl Store for ActorStore {
 
     async fn get_tail(&self, name: &str, length_max: u64) -> Result<(Bytes, u64), StoreError> {
         self.read(Operation::GetTail, name, |world| {
-            let bytes = world.find(name)?.bytes;
+            let bytes = world.find(self.place, name)?.bytes;
             let start = bytes.len() - (length_max as usize).min(bytes.len());
             Ok((bytes.slice(start..), bytes.len() as u64))
         })
@@ -252,13 +266,17 @@ impl Store for ActorStore {
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
-        self.read(Operation::Stat, name, |world| world.find(name).map(|object| info(name, &object))).await
+        self.read(Operation::Stat, name, |world| {
+            world.find(self.place, name).map(|object| info(name, &object))
+        })
+        .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.read(Operation::List, prefix, |world| {
             let age = world.age();
-            let World { objects, random, now, settle, .. } = world;
+            let World { objects, copy, random, now, settle, .. } = world;
+            let objects = if self.place == Place::Vault { objects } else { &mut copy.objects };
             let seen = objects.names(prefix).filter_map(|name| {
                 objects.seen(name, *now, *settle, age, random).map(|object| info(name, &object))
             });

@@ -6,11 +6,13 @@
 
 pub mod actor_store;
 pub mod actors;
+pub mod afterwards;
 pub mod campaign;
 pub mod objects;
 pub mod oracle;
 pub mod quiet;
 pub mod random;
+pub mod runtime;
 pub mod scenario;
 pub mod toy;
 pub mod world;

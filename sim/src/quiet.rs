@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use vault::collect::Report;
 use vault::pack::{Trailer, verify_whole};
@@ -13,7 +13,7 @@ use crate::actors::Actor;
 use crate::objects::{Millis, Objects};
 use crate::scenario::advance;
 use crate::toy::{self, VAULT};
-use crate::world::{Faults, World, lock};
+use crate::world::{Faults, Place, World, lock};
 
 /// How a finding begins that is about what is left when all is quiet.
 pub const AT_REST: &str = "at rest: ";
@@ -76,19 +76,26 @@ fn forget_unreadable(world: &mut World) {
     for id in garbage {
         let mark = trash::encode(VAULT, &[toy::mark(id, &mut world.random)]);
         let name = format!("{}{}", name::TRASH, ObjectHash::of(&mark));
-        world.change(&name, crate::objects::Change::Put(mark.into()));
+        world.change(Place::Vault, &name, crate::objects::Change::Put(mark.into()));
     }
 }
 
-fn clean(actor: &Actor) -> Result<Report, String> {
-    let report = Arc::new(Mutex::new(None));
-    let mut future: Pin<Box<dyn Future<Output = ()> + Send + '_>> = Box::pin({
-        let report = report.clone();
-        async move {
-            let outcome = actor.clean_usually().await;
-            if let Ok(mut report) = report.lock() {
-                *report = Some(outcome);
-            }
+/// Cleans up to the end.
+pub fn clean(actor: &Actor) -> Result<Report, String> {
+    match alone(actor, actor.clean_usually()) {
+        Some(Ok(report)) => Ok(report),
+        Some(Err(error)) => Err(format!("a cleanup fails: {error}")),
+        None => Ok(Report::default()),
+    }
+}
+
+/// What comes of an actor's future when nobody else does anything; `None` if something was lost meanwhile.
+pub fn alone<T: Send>(actor: &Actor, future: impl Future<Output = T> + Send) -> Option<T> {
+    let outcome = Mutex::new(None);
+    let mut future: Pin<Box<dyn Future<Output = ()> + Send + '_>> = Box::pin(async {
+        let done = future.await;
+        if let Ok(mut outcome) = outcome.lock() {
+            *outcome = Some(done);
         }
     });
     while !advance(&actor.world, actor.number, &mut future) {
@@ -99,12 +106,7 @@ fn clean(actor: &Actor) -> Result<Report, String> {
         world.advance(20);
     }
     drop(future);
-    let report = report.lock().ok().and_then(|mut report| report.take());
-    match report {
-        Some(Ok(report)) => Ok(report),
-        Some(Err(error)) => Err(format!("a cleanup fails: {error}")),
-        None => Ok(Report::default()),
-    }
+    outcome.into_inner().ok().flatten()
 }
 
 /// What is in the store at the end.
@@ -173,7 +175,13 @@ impl Remains {
         if let Some(id) = self.expired.first() {
             return Err(format!("snapshot {} is still there", id.short()));
         }
-        if let Some(name) = self.condemned.iter().find(|name| self.names.contains(*name)) {
+        // What is needed after all stays, and stays condemned, where it cannot be moved.
+        let is_needed = |name: &&String| {
+            let pack = ObjectHash::from_object_name(name).and_then(|hash| self.packs.get(&hash));
+            pack.is_some_and(|pack| pack.origins.iter().any(|origin| self.needs.contains_key(&origin.pack)))
+        };
+        let stays = |name: &&String| self.names.contains(*name) && !is_needed(name);
+        if let Some(name) = self.condemned.iter().find(stays) {
             return Err(format!("{name} is condemned and still there"));
         }
         for (fragment, packs) in &self.fragments {

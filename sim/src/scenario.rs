@@ -8,11 +8,13 @@ use std::task::{Context, Waker};
 use vault::SystemId;
 
 use crate::actors::{self, Actor, Machine, Rules};
-use crate::objects::Millis;
+use crate::afterwards;
+use crate::objects::{Change, Millis};
 use crate::oracle::Oracle;
 use crate::quiet;
 use crate::random::Random;
-use crate::world::{Faults, Shared, World, lock};
+use crate::toy;
+use crate::world::{Faults, Place, Shared, World, lock};
 
 const SECOND: Millis = 1000;
 const MINUTE: Millis = 60 * SECOND;
@@ -55,6 +57,24 @@ struct Character {
     crowd: u64,
 }
 
+/// Those who are not in every scenario. Their chance is a source of its own, so that scenarios without them stay as they
+/// are.
+struct Others {
+    random: Random,
+    /// The vault is copied to another store.
+    copies: bool,
+    /// The vault is checked.
+    checks: bool,
+}
+
+impl Others {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        let (copies, checks) = (random.permille(200), random.permille(200));
+        Self { random, copies, checks }
+    }
+}
+
 struct Running {
     actor: Actor,
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -66,6 +86,7 @@ struct Running {
 
 struct Scenario {
     world: Shared,
+    others: Others,
     character: Character,
     machines: Vec<Arc<Mutex<Machine>>>,
     running: Vec<Running>,
@@ -88,6 +109,13 @@ pub fn run(seed: u64, trace: bool) -> Verdict {
     if lock(&scenario.world).oracle.violation.is_none() {
         let actor = scenario.actor();
         quiet::settle(&actor);
+        let is_calm = |scenario: &Scenario| lock(&scenario.world).oracle.violation.is_none();
+        if scenario.others.copies && is_calm(&scenario) {
+            afterwards::copy(&actor);
+        }
+        if scenario.others.checks && is_calm(&scenario) {
+            afterwards::check(&actor, &mut scenario.others.random);
+        }
     }
     let mut world = lock(&scenario.world);
     let violation = world.oracle.violation.take();
@@ -162,15 +190,29 @@ impl Scenario {
             .collect();
         let mut world = World::new(random, oracle, trace);
         (world.settle, world.skew, world.faults) = (settle, skew, faults);
+        for (name, bytes) in toy::beginning() {
+            world.objects.change(&name, Change::Put(bytes), 0, 0, settle);
+        }
         let nature = format!("settle {settle}, skew {skew}, {faults:?}, {character:?}");
         world.note(|| format!("seed {seed}: {nature}"));
         let world = Arc::new(Mutex::new(world));
-        Self { world, character, machines, running: Vec::new(), count: 0, is_collecting: false, nature }
+        let others = Others::new(seed);
+        Self {
+            world,
+            others,
+            character,
+            machines,
+            running: Vec::new(),
+            count: 0,
+            is_collecting: false,
+            nature,
+        }
     }
 
     fn actor(&mut self) -> Actor {
         self.count += 1;
-        Actor { world: self.world.clone(), number: self.count, rules: self.character.rules }
+        let (world, rules) = (self.world.clone(), self.character.rules);
+        Actor { world, number: self.count, rules, place: Place::Vault }
     }
 
     fn chance(&self, permille: u64) -> bool {
@@ -252,8 +294,39 @@ impl Scenario {
         lock(&self.world).note(|| format!("#{} is killed", running.actor.number));
     }
 
+    /// One of the others begins, where there are any: a copier, somebody at work on the copy, or one who checks.
+    fn start_other(&mut self) -> bool {
+        let Others { copies, checks, .. } = self.others;
+        if !copies && !checks {
+            return false;
+        }
+        let kind = self.others.random.below(100);
+        let now = lock(&self.world).now;
+        let mut actor = self.actor();
+        if kind < 24 {
+            actor = actor.at(Place::Copy);
+        }
+        let (what, future): (_, Pin<Box<dyn Future<Output = ()> + Send>>) = match kind {
+            0..14 if copies => ("copier", Box::pin(actors::copy(actor.clone(), actors::Arrivals::default()))),
+            14..20 if copies => ("collector of the copy", Box::pin(actors::collect(actor.clone()))),
+            20..24 if copies => {
+                let promised = lock(&self.world).copy.oracle.promised(now);
+                let Some(snapshot) = self.others.random.pick(&promised).copied() else { return false };
+                ("forgetter at the copy", Box::pin(actors::forget(actor.clone(), vec![snapshot])))
+            }
+            24..36 if checks => ("scrubber", Box::pin(actors::scrub(actor.clone()))),
+            _ => return false,
+        };
+        lock(&self.world).note(|| format!("#{} begins: {what}", actor.number));
+        self.running.push(Running { actor, future, begun: now, paused_until: 0, machine: None });
+        true
+    }
+
     /// Somebody begins.
     fn start(&mut self) {
+        if self.start_other() {
+            return;
+        }
         let actor = self.actor();
         let (number, world) = (actor.number, self.world.clone());
         let mut world = lock(&world);

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
+use vault::descriptor::{self, ChunkSizes, Descriptor};
 use vault::fragment::PackRecord;
+use vault::header::ObjectKind;
 use vault::pack::{FinishedPack, Origin, PackAssembler, PackKind, Trailer};
 use vault::signing::{self, VerifyingKey};
 use vault::snapshot::{self, Envelope, PackNeed};
 use vault::trash::Mark;
-use vault::{ObjectHash, PackId, SnapshotId, SystemId, VaultId};
+use vault::{ObjectHash, PackId, SnapshotId, SystemId, VaultId, name};
 
 use crate::oracle::Content;
 use crate::random::Random;
@@ -21,6 +23,28 @@ pub const VAULT: VaultId = VaultId::new([1; 16]);
 pub const CONTENT_LENGTH: usize = 8;
 /// Large enough that tables are small beside segments, as in real packs.
 const SEGMENT: usize = 3000;
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[5; 32])
+}
+
+/// What every vault begins with: its descriptor and a key slot, with their names.
+pub fn beginning() -> [(String, Bytes); 2] {
+    let mut slot = ObjectKind::KeySlot.header().to_vec();
+    slot.extend_from_slice(&[0; 8]);
+    slot.extend_from_slice(VAULT.bytes());
+    let descriptor = Descriptor {
+        vault: VAULT,
+        created: 0,
+        chunk_sizes: ChunkSizes { min: 1 << 18, average: 1 << 20, max: 1 << 22 },
+        settings: Vec::new(),
+        owner: VerifyingKey::new(key().verifying_key().to_bytes()),
+    };
+    let mut signed = descriptor.encode_unsigned();
+    let signature = key().sign(&signing::message(descriptor::SIGNING_CONTEXT, &signed));
+    signed.extend_from_slice(&signature.to_bytes());
+    [(ObjectHash::of(&slot).slot_name(), slot.into()), (name::DESCRIPTOR.to_owned(), signed.into())]
+}
 
 /// The content that a sealed segment begins with.
 pub fn content_of(sealed: &[u8]) -> Content {
@@ -82,7 +106,7 @@ pub fn snapshot(
     previous: ObjectHash,
     needs: BTreeMap<PackId, PackNeed>,
 ) -> (SnapshotId, Vec<PackNeed>, Bytes) {
-    let key = SigningKey::from_bytes(&[5; 32]);
+    let key = key();
     let signer = VerifyingKey::new(key.verifying_key().to_bytes());
     let needs: Vec<_> = needs.into_values().collect();
     let envelope = Envelope {

@@ -32,9 +32,38 @@ pub struct Faults {
     pub stale: u64,
 }
 
+/// Which of the two vaults is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The one that everybody works on.
+    Vault,
+    /// The copy of it in another store.
+    Copy,
+}
+
+impl Place {
+    /// What the trace puts before the names of its objects.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Vault => "",
+            Self::Copy => "copy:",
+        }
+    }
+}
+
+/// The other store.
+#[derive(Debug)]
+pub struct Site {
+    /// Its objects.
+    pub objects: Objects,
+    /// Knows what must hold of the copy.
+    pub oracle: Oracle,
+}
+
 /// Something that happens when its time has come.
 #[derive(Debug)]
 struct Late {
+    place: Place,
     due: Millis,
     number: u64,
     name: String,
@@ -74,10 +103,14 @@ pub struct World {
     pub objects: Objects,
     /// Knows what must hold.
     pub oracle: Oracle,
+    /// The copy.
+    pub copy: Site,
     /// What happened, a line each, if somebody wants to know.
     pub trace: Option<Vec<String>>,
     /// How often what happened.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Something could not be read for a while.
+    pub has_rotted: bool,
     late: Vec<Late>,
     tickets: Vec<Ticket>,
     count: u64,
@@ -119,9 +152,11 @@ impl World {
             faults: Faults::default(),
             full_until: 0,
             objects: Objects::default(),
+            copy: Site { objects: Objects::default(), oracle: Oracle::new(oracle.delay, oracle.slack) },
             oracle,
             trace: trace.then(Vec::new),
             counts: BTreeMap::new(),
+            has_rotted: false,
             late: Vec::new(),
             tickets: Vec::new(),
             count: 0,
@@ -150,9 +185,9 @@ impl World {
         while let Some(place) = self.next_late(end) {
             let late = self.late.swap_remove(place);
             self.now = self.now.max(late.due);
-            self.note(|| format!("late: {} {}", verb(&late.change), late.name));
-            if !late.repairs || self.objects.current(&late.name).is_some() {
-                self.change(&late.name, late.change);
+            self.note(|| format!("late: {} {}{}", verb(&late.change), late.place.prefix(), late.name));
+            if !late.repairs || self.site(late.place).0.current(&late.name).is_some() {
+                self.change(late.place, &late.name, late.change);
             }
         }
         self.now = end;
@@ -164,10 +199,11 @@ impl World {
     }
 
     /// Something will happen later, within the time that the store is given.
-    pub fn change_later(&mut self, name: &str, change: Change) {
+    pub fn change_later(&mut self, place: Place, name: &str, change: Change) {
         self.count += 1;
         let due = self.now + self.random.below(self.settle);
-        self.late.push(Late { due, number: self.count, name: name.to_owned(), change, repairs: false });
+        let number = self.count;
+        self.late.push(Late { place, due, number, name: name.to_owned(), change, repairs: false });
     }
 
     /// An object cannot be read any more, until somebody brings it back from a copy.
@@ -178,20 +214,40 @@ impl World {
             return;
         }
         self.note(|| format!("{name} rots"));
-        self.change(name, Change::Replace(Bytes::from_static(ROTTEN)));
+        self.change(Place::Vault, name, Change::Replace(Bytes::from_static(ROTTEN)));
+        self.has_rotted = true;
         self.count += 1;
         // Whoever looks after the vault does not wait for ever.
         let due = until.clamp(self.now, self.now + 8 * 24 * 3600 * 1000);
-        self.late.push(Late { due, number: self.count, name: name.to_owned(), change, repairs: true });
+        let (place, number) = (Place::Vault, self.count);
+        self.late.push(Late { place, due, number, name: name.to_owned(), change, repairs: true });
     }
 
     /// Something happens to an object now.
-    pub fn change(&mut self, name: &str, change: Change) {
+    pub fn change(&mut self, place: Place, name: &str, change: Change) {
         let off = self.random.below((2 * self.skew).max(1));
         let modified = (self.now + off).saturating_sub(self.skew);
-        self.oracle.before(name, self.now, &self.objects);
-        if self.objects.change(name, change, self.now, modified, self.settle) {
-            self.oracle.after(name, self.now, &self.objects);
+        let (now, settle) = (self.now, self.settle);
+        let (objects, oracle) = self.site(place);
+        oracle.before(name, now, objects);
+        if objects.change(name, change, now, modified, settle) {
+            oracle.after(name, now, objects);
+        }
+        self.hear_of_the_copy();
+    }
+
+    /// A vault's objects, and who knows what must hold of them.
+    pub fn site(&mut self, place: Place) -> (&mut Objects, &mut Oracle) {
+        match place {
+            Place::Vault => (&mut self.objects, &mut self.oracle),
+            Place::Copy => (&mut self.copy.objects, &mut self.copy.oracle),
+        }
+    }
+
+    /// What is lost in the copy counts as any other loss.
+    pub fn hear_of_the_copy(&mut self) {
+        if let Some(what) = self.copy.oracle.violation.take() {
+            self.oracle.violation.get_or_insert(format!("in the copy: {what}"));
         }
     }
 
@@ -216,6 +272,11 @@ impl World {
     /// Nobody waits with this ticket any more.
     pub fn leave(&mut self, number: u64) {
         self.tickets.retain(|ticket| ticket.number != number);
+    }
+
+    /// How many tickets there ever were, and how many are out: both stay as they are while everybody waits.
+    pub fn waiting(&self) -> (u64, usize) {
+        (self.count, self.tickets.len())
     }
 
     /// Who waits.

@@ -54,15 +54,15 @@ macro_rules! caught {
 
 caught! {
     leases_are_waited_for: LeasesAreWaitedFor, 1_003_099, Loss;
-    needs_are_read_again: NeedsAreReadAgain, 1_000_104, Loss;
+    needs_are_read_again: NeedsAreReadAgain, 1_000_083, Loss;
     writers_read_condemnations: WritersReadCondemnations, 1_000_077, Loss;
-    commits_are_timed: CommitsAreTimed, 1_000_004, Loss;
+    commits_are_timed: CommitsAreTimed, 1_000_356, Loss;
     segments_are_copied: SegmentsAreCopied, 1_000_002, Garbage;
-    moves_are_told_of: MovesAreToldOf, 1_000_000, Garbage;
+    moves_are_told_of: MovesAreToldOf, 1_000_001, Garbage;
     blindness_deletes_nothing: BlindnessDeletesNothing, 1_000_208, Loss;
     names_are_remembered: NamesAreRemembered, 1_000_356, Loss;
     keepers_are_trusted: KeepersAreTrusted, 1_000_043, Loss;
-    disputed_moves_stay: DisputedMovesStay, 1_002_736, Loss;
-    the_trash_keeps: TrashKeeps, 1_000_014, Loss;
+    disputed_moves_stay: DisputedMovesStay, 1_003_543, Loss;
+    the_trash_keeps: TrashKeeps, 1_000_049, Loss;
     moves_are_known: MovesAreKnown, 1_000_011, Loss;
 }

@@ -13,7 +13,7 @@ use crate::vault_access::{new_runtime, read_descriptor};
 /// Writes down what a test of the store found, with the store's time, if the store holds a vault. It needs no key.
 pub fn record_abilities(store: &Arc<dyn Store>, found: Abilities) -> Result<Option<VaultId>, Error> {
     new_runtime()?.block_on(async {
-        let descriptor = match read_descriptor(store).await {
+        let (_, descriptor) = match read_descriptor(store).await {
             Ok(read) => read.map_err(|damage| Error::damaged(name::DESCRIPTOR, damage))?,
             Err(Error::Vault(vault::VaultError::NoVault { .. })) => return Ok(None),
             Err(error) => return Err(error),

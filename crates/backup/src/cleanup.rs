@@ -7,6 +7,7 @@ use store::{Kind, Store};
 use vault::collect::{self, CleanupError, Options, Owner, Report};
 use vault::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
+use vault::locking::Locking;
 use vault::{VaultError, name, settings};
 
 use crate::regroup::{Regrouper, Trash};
@@ -85,8 +86,15 @@ fn run(
             options.data_class = settings::data_class(&descriptor, &settings);
             options.keeps_data = settings::data_may_be_cold(&descriptor, &settings);
         }
+        if store.has_locks() {
+            options.lock = settings::lock_setting(&descriptor, &settings);
+            options.lock_longest = settings::longest_lock(&descriptor, &settings);
+        }
         options.dry_run = request.dry_run;
         let random = &mut content::random::identity;
+        // A vault that was copied to a bucket which cannot lock is cleaned all the same.
+        let can_lock = options.lock.is_some() && store.can_lock().await?;
+        let store = &Locking::with(store.clone(), options.lock.filter(|_| can_lock));
         let cleanup =
             collect::cleanup_with(store, descriptor.vault, &options, owner, random, progress.as_ref());
         let report = cleanup.await.map_err(of_owner)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
+use vault::locking::Locking;
 use vault::{ObjectHash, SnapshotId, lease, name, settings};
 
 use crate::cleanup::read_descriptor;
@@ -42,6 +43,7 @@ pub fn copy(
         None => runtime.block_on(class_of(source, target))?,
     };
     data_class.iter().try_for_each(|class| target.check_class(class))?;
+    let target = &runtime.block_on(locking(source, target))?;
     if let Some(class) = data_class.as_ref().filter(|class| verify && class.may_be_cold()) {
         let message = format!("what goes to the storage class {class} cannot be read back to be verified");
         return Err(Error::Setting(message));
@@ -63,6 +65,18 @@ async fn class_of(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Op
     let Ok(descriptor) = read_descriptor(source).await else { return Ok(None) };
     let records = settings::read_all(source.as_ref(), descriptor.vault, &descriptor.owner).await?;
     Ok(settings::data_class(&descriptor, &records))
+}
+
+/// The target, whose objects are locked as the settings of the source ask for, if they can be there.
+async fn locking(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Arc<dyn Store>, Error> {
+    if !target.has_locks() {
+        return Ok(target.clone());
+    }
+    let Ok(descriptor) = read_descriptor(source).await else { return Ok(target.clone()) };
+    let records = settings::read_all(source.as_ref(), descriptor.vault, &descriptor.owner).await?;
+    let lock = settings::lock_setting(&descriptor, &records);
+    let can_lock = lock.is_some() && target.can_lock().await?;
+    Ok(Locking::with(target.clone(), lock.filter(|_| can_lock)))
 }
 
 /// Finds snapshots in a store by the beginnings of their ids: no key is needed for that.

@@ -190,7 +190,9 @@ impl Error {
             Self::Copy(CopyError::Unreadable { .. }) | Self::Repair(RepairError::NoDescriptor) => {
                 Category::Damaged
             }
-            Self::Content { source, .. } if !matches!(source, ContentError::WriteOnly) => Category::Damaged,
+            Self::Content { source: ContentError::WriteOnly, .. } => Category::Failed,
+            Self::Content { source: ContentError::UnknownEpoch(_), .. } => Category::WrongKey,
+            Self::Content { .. } => Category::Damaged,
             Self::Interrupted => Category::Interrupted,
             _ => Category::Failed,
         }
@@ -211,6 +213,9 @@ impl Error {
             }
             Self::Content { source: ContentError::WriteOnly, .. } => {
                 "this key can only add; use the vault's passphrase or its recovery code"
+            }
+            Self::Content { source: ContentError::UnknownEpoch(_), .. } => {
+                "use one that was made when the keys were renewed or later; see `strongroom key list`"
             }
             Self::Content { .. } => {
                 "run `strongroom check --read-data` to see what is affected; the rest can still be restored"

@@ -24,7 +24,7 @@ pub fn unpin(vault: &Vault, pins: &Pins, snapshot: SnapshotId) -> Result<usize, 
     vault.may_change()?;
     let mut count = 0;
     for name in pins.names(snapshot) {
-        vault.wait(vault.store().delete(name))?;
+        vault.wait(vault.store().discard(name))?;
         count += 1;
     }
     Ok(count)

@@ -20,7 +20,7 @@ use vault::relocation::Holders;
 use vault::{ObjectHash, PackId};
 
 use crate::error::Category;
-use crate::{Error, Snapshot, Vault};
+use crate::{Error, ReadingTenure, Snapshot, Vault};
 
 /// How much of a pack's end is read to find its trailer in one request.
 pub(crate) const TAIL_GUESS: u64 = 64 << 10;
@@ -136,6 +136,13 @@ impl Reader {
     /// Reads `vault`, keeping at most `cache_bytes` of opened segments.
     pub fn new(vault: &Arc<Vault>, cache_bytes: usize) -> Arc<Self> {
         Self::from_store(vault, vault.reading(), cache_bytes)
+    }
+
+    /// As [`Self::new`], knowing what a reader's tenure knows.
+    pub fn during(tenure: &ReadingTenure, cache_bytes: usize) -> Result<Arc<Self>, Error> {
+        let reader = Self::new(tenure.vault(), cache_bytes);
+        reader.know(tenure.holders()?);
+        Ok(reader)
     }
 
     /// As [`Self::new`], but what it reads is what is in the store now.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use store::Store;
 use vault::copy::{Alarm, Due};
 use vault::lease;
+use vault::locking::Locking;
 use vault::repair::{self, Options, Report};
 
 use crate::check::lost_files;
-use crate::vault_access::new_runtime;
+use crate::vault_access::{new_runtime, read_descriptor};
 use crate::{Error, Progress, Vault};
 
 /// How to repair.
@@ -47,8 +48,15 @@ pub fn repair(
         })
     };
     let random = &mut content::random::identity;
+    let runtime = new_runtime()?;
+    // Without a descriptor nobody knows; what is put back unlocked then is locked by the next cleanup.
+    let locking = match runtime.block_on(read_descriptor(store)) {
+        Ok(Ok((_, descriptor))) => Locking::by_settings(store, &descriptor),
+        _ => None,
+    };
+    let store = &locking.map_or_else(|| store.clone(), |locking| locking as Arc<dyn Store>);
     let repairing = repair::repair(store, replica, &options, &timer, random, progress.as_ref());
-    let report = new_runtime()?.block_on(repairing)?;
+    let report = runtime.block_on(repairing)?;
     if report.ended_early { Err(Error::Interrupted) } else { Ok(report) }
 }
 

@@ -1,20 +1,27 @@
-//! What may be changed about a vault: the delay before what was forgotten may be deleted, and the storage class of packs
-//! of data.
+//! What may be changed about a vault: the delay before what was forgotten may be deleted, the storage class of packs of
+//! data, and for how long objects are locked.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use store::{StorageClass, Store};
-use vault::ObjectHash;
+use store::{LockMode, StorageClass, Store};
 use vault::error::Damage;
 use vault::records::Record;
-use vault::settings::{self, DATA_CLASS_TAG, DELAY_TAG, Delays, SIGNING_CONTEXT, Settings, encode_class};
+use vault::settings::{
+    self, DATA_CLASS_TAG, DELAY_TAG, Delays, LOCK_TAG, LockSetting, SIGNING_CONTEXT, Settings, encode_class,
+    encode_lock,
+};
 use vault::wire::Write;
+use vault::{ObjectHash, name};
 
+use crate::locks::{prove_lock, require_locks};
 use crate::{Error, Vault};
 
 /// No longer delay can be asked for. Who mistypes one must wait for it to pass.
 pub const DELETE_DELAY_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
+/// No longer lock can be asked for. Who mistypes one must wait for it to end.
+pub const LOCK_PERIOD_MAX: Duration = DELETE_DELAY_MAX;
 
 /// How a vault is set.
 #[derive(Clone, Debug)]
@@ -25,6 +32,8 @@ pub struct VaultSettings {
     pub in_force: Duration,
     /// The storage class of packs of data that are written from now on; the store's usual one when `None`.
     pub data_class: Option<StorageClass>,
+    /// How objects are locked that are written from now on, if they are.
+    pub lock: Option<LockSetting>,
     /// Objects that should be settings and cannot be read.
     pub unreadable: Vec<(String, Damage)>,
 }
@@ -36,6 +45,17 @@ pub struct FirstSettings {
     pub delete_delay: Option<Duration>,
     /// The storage class of packs of data.
     pub data_class: Option<StorageClass>,
+    /// How objects are locked.
+    pub lock: Option<LockSetting>,
+}
+
+/// What a vault's settings say of storage classes.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    /// That of packs of data which are written from now on; the store's usual one when `None`.
+    data: Option<StorageClass>,
+    /// Whether packs of data may have been put into one that has to be warmed.
+    may_be_cold: bool,
 }
 
 impl FirstSettings {
@@ -44,7 +64,9 @@ impl FirstSettings {
         let delay = self.delete_delay.map(delay_setting).transpose()?;
         self.data_class.iter().try_for_each(|class| store.check_class(class))?;
         let class = self.data_class.as_ref().map(|class| encode_class(Some(class)));
-        Ok(delay.into_iter().chain(class).collect())
+        self.lock.as_ref().map(allowed_lock).transpose()?;
+        let lock = self.lock.as_ref().map(|lock| encode_lock(Some(lock)));
+        Ok(delay.into_iter().chain(class).chain(lock).collect())
     }
 }
 
@@ -64,6 +86,15 @@ fn allowed(delay: Duration) -> Result<u64, Error> {
     Ok(delay.as_secs())
 }
 
+/// An error when a lock would last for too long, or for no time.
+fn allowed_lock(lock: &LockSetting) -> Result<(), Error> {
+    if lock.period > LOCK_PERIOD_MAX || lock.period.as_secs() == 0 {
+        let days = LOCK_PERIOD_MAX.as_secs() / 86_400;
+        return Err(Error::Setting(format!("a lock lasts for at least a second and at most {days} days")));
+    }
+    Ok(())
+}
+
 impl Vault {
     fn settings_records(&self) -> Result<Vec<Record<Settings>>, Error> {
         let owner = self.descriptor().owner;
@@ -80,12 +111,14 @@ impl Vault {
         let records = self.settings_records()?;
         let delays = Delays::new(self.descriptor(), &records);
         let data_class = settings::data_class(self.descriptor(), &records);
+        let lock = settings::lock_setting(self.descriptor(), &records);
         let unreadable =
             records.into_iter().filter_map(|record| Some((record.object.name, record.content.err()?)));
         Ok(VaultSettings {
             delete_delay: delays.newest(),
             in_force: delays.effective(now),
             data_class,
+            lock,
             unreadable: unreadable.collect(),
         })
     }
@@ -111,21 +144,67 @@ impl Vault {
         })
     }
 
-    /// The storage class of packs of data, where the store has classes. Asked for once.
-    pub(crate) fn data_class(&self) -> Result<Option<StorageClass>, Error> {
-        if let Some(class) = self.known_data_class().get() {
-            return Ok(class.clone());
+    /// Asks for another lock of objects that are written from now on; the next cleanup makes those of what is needed as long.
+    /// Locks that are there are never shortened. Whether anything was to be changed.
+    ///
+    /// The store is not believed: the vault's descriptor is locked so, and its lock is read back.
+    pub fn set_lock(&self, lock: Option<&LockSetting>) -> Result<bool, Error> {
+        self.may_change()?;
+        if let Some(lock) = lock {
+            allowed_lock(lock)?;
+            let (store, now) = (self.store(), SystemTime::now());
+            self.wait(async {
+                require_locks(store).await?;
+                store.lock(name::DESCRIPTOR, lock.from(now)).await?;
+                // A lock that was there may keep its mode.
+                prove_lock(store, name::DESCRIPTOR, lock, LockMode::Governance, now).await
+            })?;
         }
-        let class = self.wait(settings::read_data_class(self.store().as_ref(), self.descriptor()))?;
-        Ok(self.known_data_class().get_or_init(|| class).clone())
+        if settings::lock_setting(self.descriptor(), &self.settings_records()?).as_ref() == lock {
+            return Ok(false);
+        }
+        self.change_settings(|settings| {
+            settings.extensions.retain(|(tag, _)| *tag != LOCK_TAG);
+            settings.extensions.push(encode_lock(lock));
+        })
+    }
+
+    /// How objects are locked that are written from now on, as the settings ask for it.
+    pub fn lock_setting(&self) -> Result<Option<LockSetting>, Error> {
+        Ok(settings::lock_setting(self.descriptor(), &self.settings_records()?))
+    }
+
+    /// What the settings say of storage classes, where the store has some. Asked for once.
+    fn classes(&self) -> Result<&Classes, Error> {
+        match self.known_classes().get() {
+            Some(classes) => Ok(classes),
+            None => self.wait(self.learn_classes(self.store().as_ref())),
+        }
+    }
+
+    /// The same, read through a store that may know its listings already.
+    pub(crate) async fn learn_classes(&self, store: &dyn Store) -> Result<&Classes, Error> {
+        let mut classes = Classes::default();
+        if store.has_classes() || store.has_locks() {
+            let descriptor = self.descriptor();
+            let records = settings::read_all(store, descriptor.vault, &descriptor.owner).await?;
+            classes.data = settings::data_class(descriptor, &records);
+            classes.may_be_cold = settings::data_may_be_cold(descriptor, &records);
+            if let Some(locking) = self.locking() {
+                locking.know(settings::lock_setting(descriptor, &records));
+            }
+        }
+        Ok(self.known_classes().get_or_init(|| classes))
+    }
+
+    /// The storage class of packs of data, where the store has classes.
+    pub(crate) fn data_class(&self) -> Result<Option<StorageClass>, Error> {
+        Ok(self.classes()?.data.clone())
     }
 
     /// Whether data may have to be warmed before it can be read, as far as the settings tell.
     pub(crate) fn data_may_be_cold(&self) -> Result<bool, Error> {
-        if !self.store().has_classes() {
-            return Ok(false);
-        }
-        Ok(settings::data_may_be_cold(self.descriptor(), &self.settings_records()?))
+        Ok(self.classes()?.may_be_cold)
     }
 
     /// Writes a new version of the settings, if the change makes one.

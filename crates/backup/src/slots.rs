@@ -111,18 +111,18 @@ pub(crate) async fn fetch_all(store: &Arc<dyn Store>) -> Result<Vec<Fetched>, Er
 }
 
 /// What slots say; of this vault, if it is known.
-pub(crate) fn read(fetched: Vec<Fetched>, vault: Option<VaultId>) -> Vec<Found> {
-    let found = |(name, bytes): Fetched| match bytes {
-        Ok(bytes) => Found::new(name, &bytes, vault),
-        Err(damage) => Found::unreadable(name, damage),
+pub(crate) fn read(fetched: &[Fetched], vault: Option<VaultId>) -> Vec<Found> {
+    let found = |(name, bytes): &Fetched| match bytes {
+        Ok(bytes) => Found::new(name.clone(), bytes, vault),
+        Err(damage) => Found::unreadable(name.clone(), damage.clone()),
     };
-    fetched.into_iter().map(found).collect()
+    fetched.iter().map(found).collect()
 }
 
 impl Vault {
     /// Every slot, damaged ones included.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, Error> {
-        let found = read(self.wait(fetch_all(self.store()))?, Some(self.id()));
+        let found = read(&self.wait(fetch_all(self.store()))?, Some(self.id()));
         let info = |Found { name, slot, damage }: Found| SlotInfo {
             id: name.rsplit('/').next().unwrap_or_default().to_owned(),
             kind: slot.as_ref().map(|slot| slot.kind),
@@ -139,7 +139,25 @@ impl Vault {
         if !self.keyring().can_read() && !slot.write_only {
             return Err(Error::content(self.opened_with(), content::ContentError::WriteOnly));
         }
-        let (name, bytes) = seal(self.keyring(), slot)?;
+        self.put_slot(self.keyring(), slot)
+    }
+
+    /// Gives the vault new keys: whatever is stored from now on is sealed with them. They are in `slots`, whose first
+    /// takes the place of the slot that the vault was opened with; all others give the old keys only, which open what was
+    /// stored before. Names of chunks, cutting and signatures stay as they are. The open vault goes on with its keys.
+    pub fn renew_keys(&self, slots: &[NewSlot]) -> Result<Vec<SlotInfo>, Error> {
+        let refused = |error| Error::content(self.opened_with(), error);
+        let keyring = self.keyring().with_new_epoch().map_err(refused)?;
+        let mut added = Vec::with_capacity(slots.len());
+        for slot in slots {
+            added.push(self.put_slot(&keyring, slot)?);
+        }
+        self.wait(self.store().delete(self.opened_with()))?;
+        Ok(added)
+    }
+
+    fn put_slot(&self, keyring: &Keyring, slot: &NewSlot) -> Result<SlotInfo, Error> {
+        let (name, bytes) = seal(keyring, slot)?;
         self.wait(self.store().put(&name, vec![bytes]))?;
         Ok(SlotInfo {
             id: name.rsplit('/').next().unwrap_or_default().to_owned(),
@@ -165,7 +183,7 @@ impl Vault {
             let last = format!("{} is the last key slot: without it nobody could open the vault", slot.id);
             return Err(Error::Slot(last));
         }
-        self.wait(self.store().delete(&format!("{}{}", name::KEYS, slot.id)))?;
+        self.wait(self.store().discard(&format!("{}{}", name::KEYS, slot.id)))?;
         Ok(slot)
     }
 
@@ -173,7 +191,7 @@ impl Vault {
     /// old one goes.
     pub fn change_passphrase(&self, slot: &NewSlot) -> Result<SlotInfo, Error> {
         let added = self.add_slot(slot)?;
-        self.wait(self.store().delete(self.opened_with()))?;
+        self.wait(self.store().discard(self.opened_with()))?;
         Ok(added)
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use content::ContentError;
 use content::envelope::{DataKey, Place, Purpose};
+use content::keyring::EpochKeys;
 use content::segment::Opener;
 use store::{Ahead, Cached, ObjectInfo, Part, Store};
 use vault::error::Damage;
@@ -13,7 +15,7 @@ use vault::snapshot::{self, Envelope, SNAPSHOT_MAX, SnapshotObject};
 use vault::trash::{Forgotten, Trash};
 use vault::{ObjectHash, SnapshotId};
 
-use crate::{Body, Error, Vault};
+use crate::{Body, Error, ReadingTenure, Vault};
 
 /// How many snapshots are fetched at once.
 const AT_ONCE: usize = 16;
@@ -33,6 +35,42 @@ pub struct Snapshot {
     pub received: SystemTime,
 }
 
+/// A snapshot that is right as far as anybody can see, and that the key does not open: a key that can only add, or one from
+/// before the vault's keys were renewed.
+#[derive(Clone, Debug)]
+pub struct SealedSnapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What is public of it.
+    pub envelope: Envelope,
+    /// The number of the keys that it is sealed with.
+    pub epoch: u32,
+    /// Whether the vault was opened with a key that can only add; else with one from before.
+    pub is_write_only: bool,
+}
+
+impl SealedSnapshot {
+    fn error(&self) -> Error {
+        let why = match self.is_write_only {
+            true => ContentError::WriteOnly,
+            false => ContentError::UnknownEpoch(self.epoch),
+        };
+        Error::content(self.id.snapshot_name(), why)
+    }
+}
+
+/// Why a snapshot is not opened.
+enum Unopened {
+    Damaged(Damage),
+    Sealed(Box<SealedSnapshot>),
+}
+
+impl From<Damage> for Unopened {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
 /// All snapshots of a vault.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotList {
@@ -40,7 +78,9 @@ pub struct SnapshotList {
     pub snapshots: Vec<Arc<Snapshot>>,
     /// Objects that should be snapshots and cannot be read, with the reason.
     pub damaged: Vec<(String, Damage)>,
-    /// Those in the trash, which are in neither of the others: the oldest first, and then what cannot be read.
+    /// Those that the key does not open, in the trash or not.
+    pub sealed: Vec<SealedSnapshot>,
+    /// Those in the trash, which are in none of the others: the oldest first, and then what cannot be read.
     pub trash: Vec<InTrash>,
 }
 
@@ -80,9 +120,24 @@ impl SnapshotList {
     /// Reads all of them. Damaged ones do not stop it.
     pub fn load(vault: &Arc<Vault>) -> Result<Self, Error> {
         // In this order, so that of none that is listed the mark is missed.
-        let ahead = vault.wait(Ahead::list(vault.reading(), &[&[name::SNAPSHOTS, name::TRASH]]))?;
+        let groups: [&[&str]; 2] = [&[name::SNAPSHOTS, name::TRASH], &[name::KEYS]];
+        let looks_for_keys = vault.is_unconfirmed();
+        let groups = groups.get(..1 + usize::from(looks_for_keys)).unwrap_or(&groups);
+        let ahead = vault.wait(async {
+            let ahead = Ahead::list(vault.reading(), groups).await?;
+            if looks_for_keys {
+                vault.confirm(&ahead.list(name::KEYS).await?).await?;
+            }
+            Ok::<_, Error>(ahead)
+        })?;
         let ahead: Arc<dyn Store> = Arc::new(ahead);
         Self::load_from(vault, &ahead)
+    }
+
+    /// The same while a reader is at work: what it sees stays until it has ended, and costs no further listing. To be
+    /// asked once.
+    pub fn load_during(tenure: &ReadingTenure) -> Result<Self, Error> {
+        Self::load_from(tenure.vault(), tenure.around()?)
     }
 
     /// The same through a store that may know its listings already.
@@ -103,15 +158,16 @@ impl SnapshotList {
                 let snapshot = match vault.wait(fetch) {
                     Ok(Ok(bytes)) => open(vault, object, &bytes, &mut opener),
                     Ok(Err(error)) => match error.kind {
-                        store::Kind::NotFound => Err(Damage::Missing),
+                        store::Kind::NotFound => Err(Damage::Missing.into()),
                         store::Kind::TooLarge | store::Kind::Truncated | store::Kind::InvalidName => {
-                            Err(Damage::HashMismatch)
+                            Err(Damage::HashMismatch.into())
                         }
                         _ => return Err(error.into()),
                     },
                     Err(_) => return Err(Error::Interrupted),
                 };
-                let snapshot = match vault.cached().filter(|_| snapshot.is_err()) {
+                let snapshot = match vault.cached().filter(|_| matches!(snapshot, Err(Unopened::Damaged(_))))
+                {
                     Some(cached) => again(vault, cached, object, &mut opener)?,
                     None => snapshot,
                 };
@@ -122,14 +178,24 @@ impl SnapshotList {
         Ok(list)
     }
 
-    fn add(&mut self, object: String, snapshot: Result<Arc<Snapshot>, Damage>, trash: &Trash) {
+    fn add(&mut self, object: String, snapshot: Result<Arc<Snapshot>, Unopened>, trash: &Trash) {
         let id = ObjectHash::from_object_name(&object);
         match (id.and_then(|id| Some((id, trash.get(id)?.clone()))), snapshot) {
             // Deleted between the listing and now, as it should be.
-            (Some(_), Err(Damage::Missing)) => {}
-            (Some((id, forgotten)), snapshot) => self.trash.push(InTrash { id, forgotten, snapshot }),
+            (Some(_), Err(Unopened::Damaged(Damage::Missing))) => {}
+            (Some((id, forgotten)), snapshot) => {
+                let snapshot = snapshot.map_err(|why| match why {
+                    Unopened::Damaged(damage) => damage,
+                    Unopened::Sealed(sealed) => {
+                        self.sealed.push(*sealed);
+                        Damage::Sealed
+                    }
+                });
+                self.trash.push(InTrash { id, forgotten, snapshot });
+            }
             (None, Ok(snapshot)) => self.snapshots.push(snapshot),
-            (None, Err(damage)) => self.damaged.push((object, damage)),
+            (None, Err(Unopened::Damaged(damage))) => self.damaged.push((object, damage)),
+            (None, Err(Unopened::Sealed(sealed))) => self.sealed.push(*sealed),
         }
     }
 
@@ -144,6 +210,7 @@ impl SnapshotList {
         for one in std::mem::take(&mut self.trash) {
             match one.snapshot {
                 Ok(snapshot) => self.snapshots.push(snapshot),
+                Err(_) if self.sealed.iter().any(|sealed| sealed.id == one.id) => {}
                 Err(damage) => self.damaged.push((one.id.snapshot_name(), damage)),
             }
         }
@@ -165,8 +232,12 @@ impl SnapshotList {
     /// that fit the filter.
     pub fn find(&self, text: &str, filter: &Filter) -> Result<Arc<Snapshot>, Error> {
         if text == "latest" {
-            let latest = self.matching(filter).pop();
-            return latest.ok_or_else(|| Error::NoSuchSnapshot("that fits".to_owned()));
+            return match (self.matching(filter).pop(), self.sealed.first()) {
+                // Whether a sealed one fits nobody knows, and it may be the latest.
+                (_, Some(sealed)) => Err(sealed.error()),
+                (Some(latest), None) => Ok(latest),
+                (None, None) => Err(Error::NoSuchSnapshot("that fits".to_owned())),
+            };
         }
         match self.find_id(text, filter)? {
             (_, Ok(snapshot)) => Ok(snapshot),
@@ -189,8 +260,7 @@ impl SnapshotList {
         text: &str,
         filter: &Filter,
     ) -> Result<(SnapshotId, Result<Arc<Snapshot>, Damage>), Error> {
-        let prefix = text.to_ascii_lowercase();
-        let is_meant = |id: SnapshotId| !prefix.is_empty() && id.to_string().starts_with(&prefix);
+        let is_meant = |id: SnapshotId| is_meant(text, id);
         let in_trash = self.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
         let readable = self.snapshots.iter().chain(in_trash);
         let mut meant = readable.filter(|snapshot| filter.fits(snapshot) && is_meant(snapshot.id));
@@ -198,6 +268,9 @@ impl SnapshotList {
             (Some(snapshot), 0) => Ok((snapshot.id, Ok(snapshot.clone()))),
             (Some(_), more) => Err(Error::AmbiguousSnapshot { text: text.to_owned(), count: more + 1 }),
             (None, _) => {
+                if let Some(sealed) = self.sealed.iter().find(|sealed| is_meant(sealed.id)) {
+                    return Err(sealed.error());
+                }
                 let damaged = self.damaged_ids().find(|(id, _)| is_meant(*id));
                 let (id, damage) = damaged.ok_or_else(|| Error::NoSuchSnapshot(text.to_owned()))?;
                 Ok((id, Err(damage.clone())))
@@ -214,14 +287,30 @@ impl SnapshotList {
     }
 }
 
+/// Whether `text` is the beginning of the id.
+fn is_meant(text: &str, id: SnapshotId) -> bool {
+    !text.is_empty() && id.to_string().starts_with(&text.to_ascii_lowercase())
+}
+
 /// Decodes, verifies and opens one snapshot object.
-fn open(vault: &Vault, object: &ObjectInfo, bytes: &Bytes, opener: &mut Opener) -> Result<Snapshot, Damage> {
+fn open(
+    vault: &Vault,
+    object: &ObjectInfo,
+    bytes: &Bytes,
+    opener: &mut Opener,
+) -> Result<Snapshot, Unopened> {
     let id =
         ObjectHash::from_object_name(&object.name).ok_or(Damage::Nonsense("its name is not a snapshot's"))?;
     let received = object.modified;
     let object = snapshot::decode(bytes, id, vault.id())?;
     if object.signer != vault.descriptor().owner {
-        return Err(Damage::Signature);
+        return Err(Damage::Signature.into());
+    }
+    let keys = vault.keyring().epoch(object.epoch).ok();
+    if !keys.is_some_and(EpochKeys::can_read) {
+        let (epoch, is_write_only) = (object.epoch, keys.is_some());
+        let sealed = SealedSnapshot { id, envelope: object.envelope, epoch, is_write_only };
+        return Err(Unopened::Sealed(Box::new(sealed)));
     }
     let body = open_body(vault, &object, opener)?;
     Ok(Snapshot { id, envelope: object.envelope, body, size: bytes.len() as u64, received })
@@ -234,12 +323,12 @@ fn again(
     cached: &Cached,
     object: &ObjectInfo,
     opener: &mut Opener,
-) -> Result<Result<Snapshot, Damage>, Error> {
+) -> Result<Result<Snapshot, Unopened>, Error> {
     let name = &object.name;
     vault.wait(cached.forget(name, &Part::Whole));
     let opened = match vault.wait(vault.reading().get(name, SNAPSHOT_MAX)) {
         Ok(bytes) => open(vault, object, &bytes, opener),
-        Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing),
+        Err(error) if error.kind == store::Kind::NotFound => Err(Damage::Missing.into()),
         Err(error) => return Err(error.into()),
     };
     if opened.is_err() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use content::ChunkId;
 use content::index::open_directories;
@@ -9,10 +10,12 @@ use content::segment::Opener;
 use content::tree::Time;
 use vault::abilities::Abilities;
 use vault::fragment::{self, FRAGMENT_MAX};
+use vault::locks::Locks;
 use vault::pack::PackKind;
+use vault::settings::LockSetting;
 use vault::{ObjectHash, name};
 
-use crate::{Error, Progress, SnapshotList, Vault};
+use crate::{Error, Progress, Protection, SnapshotList, Vault};
 
 /// What a vault has of one kind of pack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,9 +89,20 @@ pub struct VaultStats {
     pub stored: StoredBytes,
     /// What the last test of the store found, if it was ever tested.
     pub abilities: Option<Abilities>,
+    /// How objects are locked, if the settings ask for that.
+    pub lock: Option<LockSetting>,
+    /// Whether objects may be locked in this kind of store.
+    pub has_locks: bool,
+    /// Until when every object that is needed was locked at the last cleanup, by the store's clock, if that is known.
+    pub locked_until: Option<SystemTime>,
 }
 
 impl VaultStats {
+    /// What keeps its objects from whoever holds the store's credential; `None` when nobody knows.
+    pub fn protection(&self) -> Option<Protection> {
+        Protection::new(self.lock.as_ref(), self.has_locks, self.abilities.as_ref())
+    }
+
     /// How many times as large the data is before it is compressed; `None` when nothing is known.
     pub fn compression_ratio(&self) -> Option<f64> {
         ratio(self.data.bytes_raw + self.trees.bytes_raw, self.data.bytes_stored + self.trees.bytes_stored)
@@ -153,6 +167,12 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
     }
     if was_tested {
         stats.abilities = vault.wait(Abilities::read(vault.store().as_ref(), vault.id()))?;
+    }
+    stats.lock = vault.lock_setting()?;
+    stats.has_locks = vault.store().has_locks();
+    if stats.lock.is_some() {
+        let locks = vault.wait(Locks::read(vault.store().as_ref(), vault.id()))?;
+        stats.locked_until = locks.until.keys().filter_map(|name| locks.of(name)).min();
     }
     let mut counter = Counter { vault, stats, seen: HashSet::new(), opener: Opener::new() };
     for object in fragments {

@@ -1,6 +1,6 @@
 //! A lease that is renewed by itself for as long as somebody works.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use store::{Ahead, Store};
@@ -16,12 +16,26 @@ use crate::{Error, Vault};
 /// How long is waited before a renewal that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(20);
 
-/// The store, with everything listed that a backup has to know before it starts: two requests at once in place of seven
-/// in a row, where the store can.
-pub(crate) async fn look_around(vault: &Vault) -> Result<Arc<dyn Store>, Error> {
-    let groups: [&[&str]; 2] =
-        [&[name::CONDEMNED, name::DAMAGE, name::INDEX], &[name::RELOCATIONS, name::SNAPSHOTS, name::TRASH]];
-    let ahead = Ahead::list(vault.reading(), &groups).await?;
+/// The store, with everything listed that a backup, or else a reader, has to know before it starts: two requests at once
+/// in place of seven in a row, where the store can.
+pub(crate) async fn look_around(vault: &Vault, role: Role) -> Result<Arc<dyn Store>, Error> {
+    let (looks_for_keys, looks_for_settings) =
+        (vault.is_unconfirmed(), vault.store().has_classes() || vault.store().has_locks());
+    let mut first = vec![name::CONDEMNED];
+    if role == Role::Writer {
+        first.extend([name::DAMAGE, name::INDEX]);
+    }
+    first.extend(looks_for_keys.then_some(name::KEYS));
+    let mut second = vec![name::RELOCATIONS];
+    second.extend(looks_for_settings.then_some(name::SETTINGS));
+    second.extend([name::SNAPSHOTS, name::TRASH]);
+    let ahead = Ahead::list(vault.reading(), &[&first, &second]).await?;
+    if looks_for_keys {
+        vault.confirm(&ahead.list(name::KEYS).await?).await?;
+    }
+    if looks_for_settings {
+        vault.learn_classes(&ahead).await?;
+    }
     if !ahead.is_empty(name::CONDEMNED) {
         // What is condemned was relocated before, so relocations are to be seen after that.
         ahead.forget(name::RELOCATIONS);
@@ -46,7 +60,7 @@ impl WritingTenure {
         let begin = async {
             let begun = Lease::begin(vault.store(), vault.id(), id, system, Role::Writer, lease::DURATION);
             let lease = begun.await?;
-            let around = look_around(vault).await?;
+            let around = look_around(vault, Role::Writer).await?;
             let holders = Holders::read(around.as_ref(), vault.id()).await?;
             Ok::<_, Error>((Writer::holding(vault.store(), vault.id(), system, lease, holders), around))
         };
@@ -107,6 +121,8 @@ pub struct ReadingTenure {
     vault: Arc<Vault>,
     lease: Arc<tokio::sync::Mutex<Option<Lease>>>,
     renewing: JoinHandle<()>,
+    around: OnceLock<Arc<dyn Store>>,
+    holders: OnceLock<Arc<Holders>>,
 }
 
 impl ReadingTenure {
@@ -126,7 +142,31 @@ impl ReadingTenure {
                 wait = if lease.renew().await.is_ok() { lease::DURATION / 3 } else { AGAIN };
             }
         });
-        Some(Self { vault: vault.clone(), lease, renewing })
+        let (around, holders) = (OnceLock::new(), OnceLock::new());
+        Some(Self { vault: vault.clone(), lease, renewing, around, holders })
+    }
+
+    /// The store as it looked when this was first asked, see [`look_around`].
+    pub(crate) fn around(&self) -> Result<&Arc<dyn Store>, Error> {
+        if let Some(around) = self.around.get() {
+            return Ok(around);
+        }
+        let around = self.vault.wait(look_around(&self.vault, Role::Reader))?;
+        Ok(self.around.get_or_init(|| around))
+    }
+
+    /// Where packs went.
+    pub(crate) fn holders(&self) -> Result<Arc<Holders>, Error> {
+        if let Some(holders) = self.holders.get() {
+            return Ok(holders.clone());
+        }
+        let holders = self.vault.wait(Holders::read(self.around()?.as_ref(), self.vault.id()))?;
+        Ok(self.holders.get_or_init(|| Arc::new(holders)).clone())
+    }
+
+    /// Its vault.
+    pub(crate) fn vault(&self) -> &Arc<Vault> {
+        &self.vault
     }
 }
 

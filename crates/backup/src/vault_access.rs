@@ -2,17 +2,22 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use content::{ContentError, Keyring};
 use futures_util::future::join;
-use store::{Cached, Kind, StorageClass, Store};
+use store::{Cached, Kind, ObjectInfo, Store};
 use vault::descriptor::{ChunkSizes, DESCRIPTOR_MAX, Descriptor};
 use vault::error::Damage;
+use vault::locking::Locking;
 use vault::{VaultError, VaultId, name};
 
-use crate::settings::FirstSettings;
-use crate::slots::{self, Found, NewSlot};
+use crate::locks::{prove_lock, require_locks};
+use crate::opening::Opening;
+use crate::settings::{Classes, FirstSettings};
+use crate::slots::{self, Fetched, Found, NewSlot};
 use crate::{Credential, Error};
 
 /// How data is cut in new vaults.
@@ -37,9 +42,15 @@ pub struct Vault {
     descriptor_damage: Option<Damage>,
     keyring: Keyring,
     slot: String,
+    /// What opened it, while nobody has seen that its slot is still there.
+    unconfirmed: Mutex<Option<Credential>>,
+    /// The folder of all caches.
+    caches: PathBuf,
     cache: PathBuf,
-    /// The storage class of packs of data, when somebody has asked.
-    data_class: OnceLock<Option<StorageClass>>,
+    /// When somebody has asked.
+    classes: OnceLock<Classes>,
+    /// What `store` is, where it has locks.
+    locking: Option<Arc<Locking>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -71,21 +82,35 @@ impl Vault {
         cache: &Path,
         settings: &FirstSettings,
     ) -> Result<Arc<Self>, Error> {
+        let lock = settings.lock;
         let settings = settings.encode(store.as_ref())?;
         let runtime = new_runtime()?;
         let location = store.location();
         if runtime.block_on(exists(&store))? {
             return Err(Error::VaultExists { location });
         }
+        if lock.is_some() {
+            runtime.block_on(require_locks(&store))?;
+        }
+        let (plain, begun) = (store.clone(), SystemTime::now());
+        let store = Locking::with(store, lock);
         let id = VaultId::new(content::random::identity());
         let keyring = Keyring::generate(id);
-        let mut first = String::new();
+        let mut first = None;
         for slot in slots {
             let (name, bytes) = slots::seal(&keyring, slot)?;
-            runtime.block_on(store.put(&name, vec![bytes]))?;
-            if first.is_empty() {
-                first = name;
+            runtime.block_on(store.put(&name, vec![bytes.clone()]))?;
+            first.get_or_insert((name, bytes));
+        }
+        let (name, slot) = first.unwrap_or_default();
+        if let Some(lock) = &lock
+            && let Err(error) = runtime.block_on(prove_lock(&store, &name, lock, lock.mode, begun))
+        {
+            // A place where nothing began is told from one where something is amiss.
+            for slot in runtime.block_on(store.list(name::KEYS))? {
+                runtime.block_on(store.discard(&slot.name))?;
             }
+            return Err(error);
         }
         let descriptor = Descriptor {
             vault: id,
@@ -97,8 +122,12 @@ impl Vault {
         let mut bytes = descriptor.encode_unsigned();
         let signature = keyring.sign(vault::descriptor::SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);
-        runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.into()]))?;
-        Self::assemble(store, (descriptor, None), keyring, first, cache, runtime)
+        let bytes = Bytes::from(bytes);
+        runtime.block_on(store.put(name::DESCRIPTOR, vec![bytes.clone()]))?;
+        if store.is_remote() {
+            Opening { descriptor: bytes, slot }.keep(cache, &location);
+        }
+        Self::assemble(plain, (descriptor, None), keyring, name, cache, runtime)
     }
 
     /// Opens the vault in the store. When its descriptor is damaged or gone, a key slot is enough to read what is there;
@@ -106,37 +135,72 @@ impl Vault {
     pub fn open(store: Arc<dyn Store>, credential: &Credential, cache: &Path) -> Result<Arc<Self>, Error> {
         let runtime = new_runtime()?;
         let location = store.location();
-        let (stored, found) = runtime.block_on(join(read_descriptor(&store), slots::fetch_all(&store)));
-        let stored = stored?;
-        let vault = stored.as_ref().ok().map(|descriptor| descriptor.vault);
-        let found = slots::read(found?, vault);
-        if let (Err(damage), true) = (&stored, found.is_empty()) {
-            return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
-        }
-        let mut damaged = Vec::new();
-        for Found { name, slot, damage } in found {
-            match slot.as_ref().map(|slot| slot.open(credential)) {
-                Some(Ok(keyring)) => {
-                    let descriptor = match stored {
-                        Ok(descriptor) if descriptor.owner == keyring.verifying_key() => (descriptor, None),
-                        // The keys are right for the slot, so the descriptor was signed by somebody else.
-                        Ok(_) => return Err(Error::damaged(name::DESCRIPTOR, Damage::Signature)),
-                        Err(damage) => (stand_in(&keyring), Some(damage)),
-                    };
-                    return Self::assemble(store, descriptor, keyring, name, cache, runtime);
+        let Unlocked { stored, fetched, name, keyring } = runtime.block_on(unlock(&store, credential))?;
+        let descriptor = match stored {
+            Ok((bytes, descriptor)) if descriptor.owner == keyring.verifying_key() => {
+                let slot = fetched.into_iter().find(|(fetched, _)| *fetched == name);
+                if let (true, Some((_, Ok(slot)))) = (store.is_remote(), slot) {
+                    Opening { descriptor: bytes, slot }.keep(cache, &location);
                 }
-                // Whether it would have opened if it were whole, nobody can tell.
-                None | Some(Err(ContentError::WrongKey)) => {
-                    let is_of_kind = slot.is_none_or(|slot| slot.kind == credential.kind());
-                    damaged.extend(damage.filter(|_| is_of_kind).map(|_| name));
-                }
-                Some(Err(error)) => return Err(Error::content(name, error)),
+                (descriptor, None)
             }
+            // The keys are right for the slot, so the descriptor was signed by somebody else.
+            Ok(_) => return Err(Error::damaged(name::DESCRIPTOR, Damage::Signature)),
+            Err(damage) => (stand_in(&keyring), Some(damage)),
+        };
+        Self::assemble(store, descriptor, keyring, name, cache, runtime)
+    }
+
+    /// Opens the vault in the store by what this machine remembers of it, without asking the store for anything; as
+    /// [`Self::open`] does where nothing is remembered or it does not fit.
+    ///
+    /// That the key slot is still there is seen when a backup begins, when a reader's tenure does, or when snapshots are
+    /// listed, and each fails where it is not. **Only for those who begin with one of these.**
+    pub fn open_remembered(
+        store: Arc<dyn Store>,
+        credential: &Credential,
+        cache: &Path,
+    ) -> Result<Arc<Self>, Error> {
+        let remembered = store.is_remote().then(|| Opening::read(cache, &store.location())).flatten();
+        if let Some((descriptor, slot, name)) = remembered.and_then(|opening| opening.decode())
+            && let Ok(keyring) = slot.open(credential)
+            && descriptor.owner == keyring.verifying_key()
+        {
+            let vault = Self::assemble(store, (descriptor, None), keyring, name, cache, new_runtime()?)?;
+            *vault.unconfirmed() = Some(credential.clone());
+            return Ok(vault);
         }
-        if damaged.is_empty() {
-            return Err(Error::WrongKey { location });
+        Self::open(store, credential, cache)
+    }
+
+    /// Whether this machine has opened a remote vault there before.
+    pub fn is_remembered(location: &str, cache: &Path) -> bool {
+        Opening::is_known(cache, location)
+    }
+
+    fn unconfirmed(&self) -> std::sync::MutexGuard<'_, Option<Credential>> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody has yet to see in the listing of the key slots that the one is there that opened the vault.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed().is_some()
+    }
+
+    /// Looks for the slot that opened the vault among those that are there. Where it is gone, another may open it by the
+    /// same credential; else whoever has the credential is to be kept out.
+    pub(crate) async fn confirm(&self, slots: &[ObjectInfo]) -> Result<(), Error> {
+        let Some(credential) = self.unconfirmed().take() else { return Ok(()) };
+        if slots.iter().any(|slot| slot.name == self.slot) {
+            return Ok(());
         }
-        Err(Error::DamagedSlots { slots: damaged.join(", ") })
+        Opening::forget(&self.caches, &self.store.location());
+        let keyring = unlock(&self.store, &credential).await?.keyring;
+        if keyring.vault() != self.id() {
+            // Another vault was made in its place. The next run finds that one.
+            return Err(VaultError::NoVault { location: self.store.location() }.into());
+        }
+        Ok(())
     }
 
     fn assemble(
@@ -147,12 +211,14 @@ impl Vault {
         cache: &Path,
         runtime: tokio::runtime::Runtime,
     ) -> Result<Arc<Self>, Error> {
-        let cache = cache.join(descriptor.vault.to_string());
+        let caches = cache.to_owned();
+        let cache = caches.join(descriptor.vault.to_string());
         make_private_folder(&cache)?;
+        let locking = Locking::by_settings(&store, &descriptor);
+        let store = locking.clone().map_or(store, |locking| locking as Arc<dyn Store>);
         let cached = store
             .is_remote()
             .then(|| Arc::new(Cached::new(store.clone(), is_kept, &cache.join("objects"), OBJECTS_KEPT)));
-        let data_class = OnceLock::new();
         Ok(Arc::new(Self {
             store,
             cached,
@@ -160,8 +226,11 @@ impl Vault {
             descriptor_damage,
             keyring,
             slot,
+            unconfirmed: Mutex::default(),
+            caches,
             cache,
-            data_class,
+            classes: OnceLock::new(),
+            locking,
             runtime,
         }))
     }
@@ -184,8 +253,12 @@ impl Vault {
         self.cached.as_ref()
     }
 
-    pub(crate) fn known_data_class(&self) -> &OnceLock<Option<StorageClass>> {
-        &self.data_class
+    pub(crate) fn locking(&self) -> Option<&Arc<Locking>> {
+        self.locking.as_ref()
+    }
+
+    pub(crate) fn known_classes(&self) -> &OnceLock<Classes> {
+        &self.classes
     }
 
     /// Its keys.
@@ -243,8 +316,56 @@ async fn exists(store: &Arc<dyn Store>) -> Result<bool, Error> {
     }
 }
 
-/// The descriptor, or what is wrong with it.
-pub(crate) async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Descriptor, Damage>, Error> {
+/// What opening read, and what came of it.
+struct Unlocked {
+    /// The descriptor with its bytes, or what is wrong with it.
+    stored: Result<(Bytes, Descriptor), Damage>,
+    fetched: Vec<Fetched>,
+    /// The slot that the credential opens.
+    name: String,
+    keyring: Keyring,
+}
+
+async fn unlock(store: &Arc<dyn Store>, credential: &Credential) -> Result<Unlocked, Error> {
+    let (stored, fetched) = join(read_descriptor(store), slots::fetch_all(store)).await;
+    let (stored, fetched) = (stored?, fetched?);
+    let vault = stored.as_ref().ok().map(|(_, descriptor)| descriptor.vault);
+    if let (Err(damage), true) = (&stored, fetched.is_empty()) {
+        return Err(Error::damaged(name::DESCRIPTOR, damage.clone()));
+    }
+    let (name, keyring) = try_slots(&fetched, vault, credential, &store.location())?;
+    Ok(Unlocked { stored, fetched, name, keyring })
+}
+
+/// The name of the slot that the credential opens, and the keys in it.
+fn try_slots(
+    fetched: &[Fetched],
+    vault: Option<VaultId>,
+    credential: &Credential,
+    location: &str,
+) -> Result<(String, Keyring), Error> {
+    let mut damaged = Vec::new();
+    for Found { name, slot, damage } in slots::read(fetched, vault) {
+        match slot.as_ref().map(|slot| slot.open(credential)) {
+            Some(Ok(keyring)) => return Ok((name, keyring)),
+            // Whether it would have opened if it were whole, nobody can tell.
+            None | Some(Err(ContentError::WrongKey)) => {
+                let is_of_kind = slot.is_none_or(|slot| slot.kind == credential.kind());
+                damaged.extend(damage.filter(|_| is_of_kind).map(|_| name));
+            }
+            Some(Err(error)) => return Err(Error::content(name, error)),
+        }
+    }
+    if damaged.is_empty() {
+        return Err(Error::WrongKey { location: location.to_owned() });
+    }
+    Err(Error::DamagedSlots { slots: damaged.join(", ") })
+}
+
+/// The descriptor with its bytes, or what is wrong with it.
+pub(crate) async fn read_descriptor(
+    store: &Arc<dyn Store>,
+) -> Result<Result<(Bytes, Descriptor), Damage>, Error> {
     let bytes = match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind, Kind::NotFound | Kind::Gone) => {
@@ -259,7 +380,7 @@ pub(crate) async fn read_descriptor(store: &Arc<dyn Store>) -> Result<Result<Des
     match Descriptor::decode(&bytes) {
         // Its key slots may be newer too.
         Err(damage) if damage.is_newer() => Err(Error::damaged(name::DESCRIPTOR, damage)),
-        outcome => Ok(outcome),
+        outcome => Ok(outcome.map(|descriptor| (bytes, descriptor))),
     }
 }
 

@@ -27,7 +27,7 @@ pub enum ContentError {
     #[error("this key can add to the vault but not read it")]
     WriteOnly,
     /// The key that is needed belongs to an epoch that the keyring does not have.
-    #[error("the keyring has no key for epoch {0}")]
+    #[error("it is sealed with newer keys than this passphrase, code or key file gives (epoch {0})")]
     UnknownEpoch(u32),
     /// A cryptographic operation failed for an internal reason.
     #[error("the cryptographic library refused: {0}")]

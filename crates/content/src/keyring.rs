@@ -45,6 +45,11 @@ impl EpochKeys {
     pub fn number(&self) -> u32 {
         self.number
     }
+
+    /// Whether what was sealed in this epoch can be read.
+    pub fn can_read(&self) -> bool {
+        self.read.is_some()
+    }
 }
 
 impl std::fmt::Debug for EpochKeys {
@@ -91,7 +96,20 @@ impl Keyring {
 
     /// Whether what is stored can be read with it.
     pub fn can_read(&self) -> bool {
-        self.epochs.iter().all(|epoch| epoch.read.is_some())
+        self.epochs.iter().all(EpochKeys::can_read)
+    }
+
+    /// The same keys and those of a new epoch, which are sealed with from now on. Only for a keyring that can read:
+    /// [`ContentError::WriteOnly`].
+    pub fn with_new_epoch(&self) -> Result<Self, ContentError> {
+        if !self.can_read() {
+            return Err(ContentError::WriteOnly);
+        }
+        let mut next = Self::decode(&self.encode(false))?;
+        let number = self.current().number.checked_add(1).filter(|_| next.epochs.len() < EPOCHS_MAX as usize);
+        let number = number.ok_or(ContentError::Library("there is no room for more epochs"))?;
+        next.epochs.push(EpochKeys::new(number, Secret::random(), Secret::random()));
+        Ok(next)
     }
 
     /// What names chunks.
@@ -203,6 +221,24 @@ mod tests {
         let signature = write_only.sign("test", b"message");
         assert!(keyring.verifying_key().verify("test", b"message", &signature).is_ok());
         assert!(keyring.verifying_key().verify("other", b"message", &signature).is_err());
+    }
+
+    #[test]
+    fn a_new_epoch_seals_anew_and_names_and_signs_as_before() {
+        let old = Keyring::generate(VaultId::new([1; 16]));
+        let new = old.with_new_epoch().unwrap();
+        let new = Keyring::decode(&new.encode(false)).unwrap();
+        assert_eq!((old.current().number(), new.current().number()), (0, 1));
+        assert_eq!(new.epoch(0).unwrap().public.to_bytes(), old.current().public.to_bytes());
+        assert_ne!(new.current().public.to_bytes(), old.current().public.to_bytes());
+        assert_ne!(new.current().shared.expose(), old.current().shared.expose());
+        assert_eq!(new.verifying_key(), old.verifying_key());
+        assert_eq!(new.identifier().identify(b"x"), old.identifier().identify(b"x"));
+        assert_eq!(new.cutting_key().expose(), old.cutting_key().expose());
+        assert!(matches!(old.epoch(1), Err(ContentError::UnknownEpoch(1))));
+        let write_only = Keyring::decode(&new.encode(true)).unwrap();
+        assert!(matches!(write_only.with_new_epoch(), Err(ContentError::WriteOnly)));
+        assert_eq!(write_only.current().number(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Lock, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Answers the first listing of some folders from what was listed when it was made; all else is asked of `inner`.
 ///
@@ -88,6 +88,36 @@ impl Store for Ahead {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.discard(name).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.inner.put_locked(name, parts, class, lock).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.inner.lock(name, lock).await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.inner.locked(name).await
     }
 
     fn has_classes(&self) -> bool {

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth, random};
+use crate::{Lock, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth, random};
 
 /// A part larger than this share of the limit is not kept: it would push out too much else.
 const LARGEST: u64 = 16;
@@ -296,6 +296,36 @@ impl Store for Cached {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.discard(name).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.inner.put_locked(name, parts, class, lock).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.inner.lock(name, lock).await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.inner.locked(name).await
     }
 
     fn has_classes(&self) -> bool {

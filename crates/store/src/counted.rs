@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// How often each operation was called, of those that were.
 pub type Calls = Vec<(Operation, u64)>;
 
-const ALL: [Operation; 9] = [
+const ALL: [Operation; 10] = [
     Operation::List,
     Operation::Get,
     Operation::GetRange,
@@ -23,6 +23,7 @@ const ALL: [Operation; 9] = [
     Operation::Replace,
     Operation::Delete,
     Operation::Warm,
+    Operation::Lock,
 ];
 
 /// Counts every call to `inner`, failed ones too. What `inner` needs several requests for is one call.
@@ -107,6 +108,36 @@ impl Store for Counted {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.count(Operation::Delete).delete(name).await
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.count(Operation::Delete).discard(name).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.count(Operation::Put).put_locked(name, parts, class, lock).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.count(Operation::Lock).lock(name, lock).await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.count(Operation::Stat).locked(name).await
     }
 
     fn has_classes(&self) -> bool {

@@ -32,6 +32,8 @@ pub enum Kind {
     Clock,
     /// The object is in cold storage: it can be read some hours after somebody asked for it.
     Cold,
+    /// A lock forbids to delete or change the object; the cause says until when.
+    Locked,
     /// The store cannot do this at all.
     Unsupported,
     /// The store itself vanished: its folder was removed or moved, or its disk was taken away.
@@ -54,6 +56,7 @@ impl fmt::Display for Kind {
             Self::Unavailable => "the store does not answer now",
             Self::Clock => "the clocks of this machine and of the server differ too much",
             Self::Cold => "it is in cold storage and has to be warmed before it can be read",
+            Self::Locked => "a lock forbids it",
             Self::Unsupported => "the store cannot do that",
             Self::Gone => "the store is no longer there",
             Self::Other => "the store failed",
@@ -104,6 +107,9 @@ impl StoreError {
             Kind::PermissionDenied if self.operation == Operation::Warm.verb() => {
                 "Use a key that may do this (on Amazon S3 the right is s3:RestoreObject), or let its owner warm the packs."
             }
+            Kind::PermissionDenied if self.operation == Operation::Lock.verb() => {
+                "Use a key that may do this (on Amazon S3 the rights are s3:PutObjectRetention and s3:GetObjectRetention)."
+            }
             Kind::PermissionDenied => {
                 "Run as a user who may read and write the store (or change its owner), or check the credentials."
             }
@@ -125,6 +131,10 @@ impl StoreError {
             }
             Kind::Cold => {
                 "Run `strongroom restore --warm`: it asks for what it needs (which costs money) and waits; then everything else can read that, too."
+            }
+            Kind::Locked => "Wait until the lock ends: nothing that Strongroom does can end it sooner.",
+            Kind::Unsupported if self.operation == Operation::Lock.verb() => {
+                "Use a bucket that was made with object lock; it cannot be had otherwise. Or keep the vault without: `--lock none`."
             }
             Kind::Unsupported => "Do without it, or use a store that can do it.",
             Kind::Gone => {

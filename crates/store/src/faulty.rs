@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::random::{absorb, mix, unit};
-use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Kind, Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +245,43 @@ impl Store for Faulty {
         let verdict = self.meet(Operation::Delete, name).await?;
         self.inner.delete(name).await?;
         verdict.finish(())
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        let verdict = self.meet(Operation::Delete, name).await?;
+        self.inner.discard(name).await?;
+        verdict.finish(())
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        let verdict = self.meet(Operation::Put, name).await?;
+        self.inner.put_locked(name, parts, class, lock).await?;
+        verdict.finish(())
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        let verdict = self.meet(Operation::Lock, name).await?;
+        self.inner.lock(name, lock).await?;
+        verdict.finish(())
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        let verdict = self.meet(Operation::Stat, name).await?;
+        verdict.finish(self.inner.locked(name).await?)
     }
 
     fn has_classes(&self) -> bool {

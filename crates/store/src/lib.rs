@@ -40,6 +40,10 @@
 //! object is [`Kind::Cold`]; that it is there, how large it is and when it was written is known all the same. Asking for
 //! it to be warmed costs money, so only [`Store::warm`] does; asking twice is the same as asking once.
 //!
+//! **Locks and versions.** Some stores can lock an object ([`Lock`]): until then nobody deletes or changes it. Some keep
+//! what was replaced or deleted as older versions; there a deleted object is gone with all of them, unless one is locked.
+//! [`versions`] brings back what others took away.
+//!
 //! **Who may do what** is the store's business. One that works by [`grant`]s can be added to and read, and refuses
 //! [`Kind::PermissionDenied`] what would change or remove an object; listings are what its granter says.
 //!
@@ -55,6 +59,7 @@ mod folder;
 pub mod grant;
 mod limited;
 mod location;
+mod lock;
 mod memory;
 #[cfg(feature = "grants")]
 mod network;
@@ -71,6 +76,7 @@ mod retrying;
 mod sftp;
 #[cfg(feature = "locations")]
 mod swift;
+pub mod versions;
 #[cfg(feature = "grants")]
 mod web;
 
@@ -100,6 +106,7 @@ pub use limited::{Limited, Rates};
 pub use location::{Bucket, Location, SCHEMES, SshFolder, WebFolder};
 #[cfg(feature = "locations")]
 pub use location::{LookUp, create_url, open_url};
+pub use lock::{Lock, LockMode};
 pub use memory::MemoryStore;
 #[cfg(feature = "locations")]
 pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};
@@ -180,8 +187,53 @@ pub trait Store: Send + Sync + Debug {
         Ok(lists)
     }
 
-    /// Removes an object; one that is not there is fine. Durable when it returns.
+    /// Removes an object with all older versions that the store keeps of it; one that is not there is fine. Durable when
+    /// it returns. [`Kind::Locked`] when a lock forbids it: then nothing of the object has changed.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Like [`delete`](Self::delete), but what a lock forbids to remove is hidden: it stays behind as an older version.
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.delete(name).await
+    }
+
+    /// Whether objects may be locked in this kind of store; [`can_lock`](Self::can_lock) asks whether they can in this one.
+    fn has_locks(&self) -> bool {
+        false
+    }
+
+    /// Asks whether objects can be locked here. What cannot be found out is no.
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Like [`put`](Self::put), or [`put_as`](Self::put_as) where there is a class, with a lock from the first moment on.
+    /// The lock of an object that is there is left alone. [`Kind::Unsupported`] where objects cannot be locked.
+    async fn put_locked(
+        &self,
+        name: &str,
+        _parts: Vec<Bytes>,
+        _class: Option<&StorageClass>,
+        _lock: Lock,
+    ) -> Result<(), StoreError> {
+        Err(self.without_locks(Operation::Put, name))
+    }
+
+    /// Locks an object, or makes its lock last longer. One that lasts longer already stays as it is.
+    async fn lock(&self, name: &str, _lock: Lock) -> Result<(), StoreError> {
+        Err(self.without_locks(Operation::Lock, name))
+    }
+
+    /// The lock of an object; `None` when it has none, or one that has ended.
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.stat(name).await.map(|_| None)
+    }
+
+    /// The error of a store without locks.
+    #[doc(hidden)]
+    fn without_locks(&self, operation: Operation, name: &str) -> StoreError {
+        let error = StoreError::new(Kind::Unsupported, operation.verb(), name, self.location());
+        error.because("objects cannot be locked in this store")
+    }
 
     /// Whether objects can be put into storage classes here.
     fn has_classes(&self) -> bool {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Lock, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Bytes per second in each direction; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +151,37 @@ impl Store for Limited {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.inner.delete(name).await
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.discard(name).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.upload(total(&parts)).await;
+        self.inner.put_locked(name, parts, class, lock).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.inner.lock(name, lock).await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.inner.locked(name).await
     }
 
     fn has_classes(&self) -> bool {

@@ -29,6 +29,8 @@ use crate::networked::Networked;
 #[cfg(feature = "locations")]
 use crate::survey::{Surveyed, WithSurvey};
 #[cfg(feature = "locations")]
+use crate::versions::WithVersions;
+#[cfg(feature = "locations")]
 use crate::{
     FolderStore, OpendalStore, Patience, Retrying, SftpStore, Store, SwiftCredentials, SwiftStore, network,
     opendal_store,
@@ -165,6 +167,30 @@ impl Location {
         Ok(patient(opened, patience))
     }
 
+    /// Like [`open_patiently_with`](Self::open_patiently_with) for whoever has used the store before: in a bucket or
+    /// container nothing is asked for. Whether it is there, and whether the credentials are right, shows at the first
+    /// use.
+    pub fn open_known_with(
+        &self,
+        look_up: LookUp<'_>,
+        patience: Patience,
+        waits: &dyn Fn(&StoreError),
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        match self {
+            Self::Swift(Bucket { name, prefix }) => {
+                let credentials = SwiftCredentials::find(look_up)?;
+                let store = SwiftStore::known(name, prefix, credentials, patience.silence())?;
+                Ok(patient(Arc::new(Networked::new(store)), patience))
+            }
+            Self::S3(_) | Self::Azblob(_) | Self::Gcs(_) => {
+                Ok(patient(Arc::new(self.remote(look_up)?), patience))
+            }
+            Self::Folder(_) | Self::Sftp(_) | Self::Webdav(_) => {
+                self.open_patiently_with(look_up, patience, waits)
+            }
+        }
+    }
+
     /// Like [`create`](Self::create), and waits as [`open_patiently`](Self::open_patiently) does.
     pub fn create_patiently(
         &self,
@@ -288,6 +314,33 @@ impl Location {
                 Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
             }
             _ => Err(refuse(&self.to_string(), "only Swift and S3 let others in by grants")),
+        }
+    }
+
+    /// Opens the store that is there as one whose older versions can be had: Swift and S3. [`Kind::Unsupported`] for all
+    /// others.
+    pub fn open_versioned(&self) -> Result<WithVersions, StoreError> {
+        self.open_versioned_with(&environment)
+    }
+
+    /// Like [`open_versioned`](Self::open_versioned), with the settings of `look_up` in place of the environment.
+    pub fn open_versioned_with(&self, look_up: LookUp<'_>) -> Result<WithVersions, StoreError> {
+        match self {
+            Self::Swift(Bucket { name, prefix }) => {
+                let (name, prefix, credentials) =
+                    (name.clone(), prefix.clone(), SwiftCredentials::find(look_up)?);
+                let opened = async move { SwiftStore::open(&name, &prefix, credentials).await };
+                Ok(Arc::new(Networked::new(self.wait(opened)?)))
+            }
+            Self::S3(_) => {
+                let store = self.remote(look_up)?;
+                Ok(Arc::new(self.wait(async move { store.check().await.map(|()| store) })?))
+            }
+            _ => {
+                let error =
+                    StoreError::new(Kind::Unsupported, "ask for older versions in", "", self.to_string());
+                Err(error.because("only Swift and S3 keep versions that can be asked for"))
+            }
         }
     }
 

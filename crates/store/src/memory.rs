@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
-use crate::{Kind, ObjectInfo, Operation, Store, StoreError, name};
+use crate::{Kind, Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, name};
 
 /// Objects in a map. It lasts as long as the process; otherwise it keeps the whole contract.
 #[derive(Debug, Default)]
@@ -16,18 +16,31 @@ pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Object>>,
     /// How far its clock is ahead of the machine's.
     ahead: Mutex<Duration>,
+    has_locks: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Object {
     bytes: Bytes,
     modified: SystemTime,
+    lock: Option<Lock>,
+}
+
+impl Object {
+    /// The lock that has not ended at that time.
+    fn locked(&self, now: SystemTime) -> Option<Lock> {
+        self.lock.filter(|lock| lock.until > now)
+    }
 }
 
 /// A copy of its own: later changes to one do not show in the other.
 impl Clone for MemoryStore {
     fn clone(&self) -> Self {
-        Self { objects: Mutex::new(self.objects().clone()), ahead: Mutex::new(*self.ahead()) }
+        Self {
+            objects: Mutex::new(self.objects().clone()),
+            ahead: Mutex::new(*self.ahead()),
+            has_locks: self.has_locks,
+        }
     }
 }
 
@@ -52,6 +65,11 @@ impl MemoryStore {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An empty store whose objects can be locked.
+    pub fn with_locks() -> Self {
+        Self { has_locks: true, ..Self::default() }
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
         // A panic elsewhere cannot leave the map half changed: each change is one call.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,6 +85,7 @@ impl MemoryStore {
         object: &str,
         parts: Vec<Bytes>,
         overwrite: bool,
+        lock: Option<Lock>,
     ) -> Result<(), StoreError> {
         self.check(operation, object)?;
         let bytes = join(parts);
@@ -83,7 +102,7 @@ impl MemoryStore {
                 .because("a name is either an object or a folder"));
         }
         if overwrite || !objects.contains_key(object) {
-            objects.insert(object.to_owned(), Object { bytes, modified });
+            objects.insert(object.to_owned(), Object { bytes, modified, lock });
         }
         Ok(())
     }
@@ -116,11 +135,11 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.write(Operation::Put, name, parts, false)
+        self.write(Operation::Put, name, parts, false, None)
     }
 
     async fn replace(&self, name: &str, parts: Vec<Bytes>) -> Result<(), StoreError> {
-        self.write(Operation::Replace, name, parts, true)
+        self.write(Operation::Replace, name, parts, true, None)
     }
 
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
@@ -150,7 +169,7 @@ impl Store for MemoryStore {
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StoreError> {
-        let Object { bytes, modified } = self.read(Operation::Stat, name)?;
+        let Object { bytes, modified, .. } = self.read(Operation::Stat, name)?;
         Ok(ObjectInfo { name: name.to_owned(), size: bytes.len() as u64, modified })
     }
 
@@ -171,7 +190,60 @@ impl Store for MemoryStore {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.check(Operation::Delete, name)?;
+        let mut objects = self.objects();
+        if objects.get(name).is_some_and(|object| object.locked(self.now()).is_some()) {
+            drop(objects);
+            return Err(self.error(Kind::Locked, Operation::Delete, name));
+        }
+        objects.remove(name);
+        Ok(())
+    }
+
+    /// What is hidden nobody can see any more here.
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.check(Operation::Delete, name)?;
         self.objects().remove(name);
         Ok(())
+    }
+
+    fn has_locks(&self) -> bool {
+        self.has_locks
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        Ok(self.has_locks)
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        _class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        if !self.has_locks {
+            return Err(self.without_locks(Operation::Put, name));
+        }
+        self.write(Operation::Put, name, parts, false, Some(lock))
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        if !self.has_locks {
+            return Err(self.without_locks(Operation::Lock, name));
+        }
+        self.check(Operation::Lock, name)?;
+        let mut objects = self.objects();
+        let Some(object) = objects.get_mut(name) else {
+            drop(objects);
+            return Err(self.error(Kind::NotFound, Operation::Lock, name));
+        };
+        if object.locked(self.now()).is_none_or(|before| before.until < lock.until) {
+            object.lock = Some(lock);
+        }
+        Ok(())
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        Ok(self.read(Operation::Stat, name)?.locked(self.now()))
     }
 }

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use crate::grant::{Grant, Mint, Permission, Settle};
 #[cfg(feature = "locations")]
 use crate::survey::{Survey, Surveyed};
-use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, network};
+#[cfg(feature = "locations")]
+use crate::versions::{Version, Versioned};
+use crate::{Kind, Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, network};
 
 /// A store whose connections outlive the runtimes of those who call it.
 #[derive(Debug)]
@@ -121,6 +123,46 @@ impl<S: Store + 'static> Store for Networked<S> {
         self.run(Operation::Delete.verb(), name, |inner, name| async move { inner.delete(&name).await }).await
     }
 
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.run(Operation::Delete.verb(), name, |inner, name| async move { inner.discard(&name).await })
+            .await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.0.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.run(Operation::Lock.verb(), "", |inner, _| async move { inner.can_lock().await }).await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        let class = class.cloned();
+        self.run(Operation::Put.verb(), name, move |inner, name| async move {
+            inner.put_locked(&name, parts, class.as_ref(), lock).await
+        })
+        .await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.run(
+            Operation::Lock.verb(),
+            name,
+            move |inner, name| async move { inner.lock(&name, lock).await },
+        )
+        .await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.run(Operation::Stat.verb(), name, |inner, name| async move { inner.locked(&name).await }).await
+    }
+
     fn has_classes(&self) -> bool {
         self.0.has_classes()
     }
@@ -176,5 +218,32 @@ impl<S: Store + Surveyed + 'static> Surveyed for Networked<S> {
     async fn survey(&self, object: &str) -> Survey {
         let call = |inner: Arc<S>, object: String| async move { Ok(inner.survey(&object).await) };
         self.run("survey", object, call).await.unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "locations")]
+#[async_trait]
+impl<S: Store + Versioned + 'static> Versioned for Networked<S> {
+    async fn versions(&self, folder: &str) -> Result<Vec<Version>, StoreError> {
+        let call = |inner: Arc<S>, folder: String| async move { inner.versions(&folder).await };
+        self.run(Operation::List.verb(), folder, call).await
+    }
+
+    async fn get_version(&self, version: &Version, size_max: u64) -> Result<Bytes, StoreError> {
+        let wanted = version.clone();
+        let call = move |inner: Arc<S>, _| async move { inner.get_version(&wanted, size_max).await };
+        self.run(Operation::Get.verb(), &version.name, call).await
+    }
+
+    async fn remove_version(&self, version: &Version) -> Result<(), StoreError> {
+        let unwanted = version.clone();
+        let call = |inner: Arc<S>, _| async move { inner.remove_version(&unwanted).await };
+        self.run(Operation::Delete.verb(), &version.name, call).await
+    }
+
+    async fn make_current(&self, version: &Version, lock: Option<Lock>) -> Result<(), StoreError> {
+        let wanted = version.clone();
+        let call = move |inner: Arc<S>, _| async move { inner.make_current(&wanted, lock).await };
+        self.run(Operation::Replace.verb(), &version.name, call).await
     }
 }

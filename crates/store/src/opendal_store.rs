@@ -12,6 +12,9 @@
 //! same bytes, as names are hashes or random. So is one that is not Amazon's and keeps versions, as soon as that is seen:
 //! Ceph's gateway ignores the condition there. The first `put` of a process may so add a version of what is there.
 //!
+//! **Versions and locks** are those of S3. Where a bucket keeps versions, which is seen in its answers to writes, a
+//! deletion removes all of an object's; whoever may not see or remove them only hides it.
+//!
 //! **Durable** is what the service promises to have stored when it answers; a WebDAV server may answer before its disk
 //! has the bytes, and there is no way to ask for more.
 //!
@@ -25,11 +28,13 @@
 
 mod grant;
 mod list;
+mod lock;
 mod place;
 mod read;
 mod refusal;
 mod s3;
 mod survey;
+mod versions;
 mod warm;
 mod wire;
 mod write;
@@ -37,7 +42,7 @@ mod write;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -47,7 +52,9 @@ use opendal::raw::{OpStat, Service};
 use opendal::{Error, ErrorKind, Metadata, Operator};
 use tokio::time::timeout;
 
-use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, name, network};
+use crate::{
+    Kind, Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth, name, network,
+};
 pub(crate) use place::{azblob, gcs, webdav};
 pub(crate) use s3::s3;
 
@@ -73,6 +80,8 @@ struct Remote {
     has_folders: bool,
     /// Whether the server can be asked to write only what is not there.
     creates_only: AtomicBool,
+    /// Whether the bucket keeps versions, as far as it was seen until now; see `versions.rs`.
+    versions: AtomicU8,
     /// What of S3 OpenDAL does not know, if it is S3.
     s3: Option<s3::Service>,
 }
@@ -93,6 +102,7 @@ impl OpendalStore {
         let remote = Remote {
             has_folders: operator.info().scheme() == opendal::services::WEBDAV_SCHEME,
             creates_only: AtomicBool::new(capability.write_with_if_not_exists),
+            versions: AtomicU8::new(versions::UNKNOWN),
             operator,
             location,
             s3,
@@ -202,6 +212,21 @@ impl Remote {
         answer(self.operator.stat(above)).await.is_ok_and(|found| found.is_file())
     }
 
+    /// Writes, and says when that was by the server's clock: by its answer, else by the object.
+    async fn dated(
+        &self,
+        operation: Operation,
+        object: &str,
+        write: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<SystemTime, StoreError> {
+        let (written, date) = wire::dated(write).await;
+        written?;
+        match date {
+            Some(date) => Ok(date),
+            None => Ok(self.stat(operation, object).await?.modified),
+        }
+    }
+
     async fn delete(&self, object: &str) -> Result<(), StoreError> {
         if self.has_folders {
             match self.stat(Operation::Delete, object).await {
@@ -264,6 +289,20 @@ impl Store for OpendalStore {
             .await
     }
 
+    async fn put_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Put, name, |remote, name| async move {
+            remote.dated(Operation::Put, &name, remote.put(&name, parts, None)).await
+        })
+        .await
+    }
+
+    async fn replace_dated(&self, name: &str, parts: Vec<Bytes>) -> Result<SystemTime, StoreError> {
+        self.run(Operation::Replace, name, |remote, name| async move {
+            remote.dated(Operation::Replace, &name, remote.replace(&name, parts)).await
+        })
+        .await
+    }
+
     async fn get(&self, name: &str, size_max: u64) -> Result<Bytes, StoreError> {
         self.run(Operation::Get, name, move |remote, name| async move { remote.get(&name, size_max).await })
             .await
@@ -308,8 +347,57 @@ impl Store for OpendalStore {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.run(Operation::Delete, name, |remote, name| async move { remote.delete(&name).await }).await
+        self.run(Operation::Delete, name, |remote, name| async move { remote.remove(&name, false).await })
+            .await
     }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.run(Operation::Delete, name, |remote, name| async move { remote.remove(&name, true).await })
+            .await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.remote.s3.is_some()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        // Only its address matters.
+        let name = "strongroom.vault";
+        self.run(Operation::Lock, name, |remote, name| async move { Ok(remote.can_lock(&name).await) }).await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        if !self.has_locks() {
+            return Err(self.without_locks(Operation::Put, name));
+        }
+        let class = class.cloned();
+        let work = move |remote: Arc<Remote>, name: String| async move {
+            remote.put_locked(&name, parts, class.as_ref(), lock).await
+        };
+        self.run(Operation::Put, name, work).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        if !self.has_locks() {
+            return Err(self.without_locks(Operation::Lock, name));
+        }
+        self.run(Operation::Lock, name, move |remote, name| async move { remote.lock(&name, lock).await })
+            .await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        if !self.has_locks() {
+            return self.stat(name).await.map(|_| None);
+        }
+        self.run(Operation::Stat, name, |remote, name| async move { remote.locked(&name, None).await }).await
+    }
+
     fn has_classes(&self) -> bool {
         self.remote.s3.is_some()
     }

@@ -21,6 +21,8 @@ pub enum Operation {
     Delete,
     /// [`warm`](crate::Store::warm)
     Warm,
+    /// [`lock`](crate::Store::lock)
+    Lock,
 }
 
 impl Operation {
@@ -36,6 +38,7 @@ impl Operation {
             Self::List => "list",
             Self::Delete => "delete",
             Self::Warm => "ask for the warming of",
+            Self::Lock => "lock",
         }
     }
 
@@ -51,6 +54,7 @@ impl Operation {
             Self::List => "list",
             Self::Delete => "delete",
             Self::Warm => "warm",
+            Self::Lock => "lock",
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::survey::{Survey, Surveyed};
-use crate::{Kind, ObjectInfo, Store, StoreError, network, random};
+use crate::{Kind, Lock, LockMode, ObjectInfo, Store, StoreError, network, random};
 
 const FOLDER: &str = "strongroom-test/";
 /// Time stamps of objects may be this far from this machine's clock before it is worth a word.
@@ -17,6 +17,8 @@ const SKEW_MAX: Duration = Duration::from_secs(60);
 /// How long to wait for an object to come into the listing, and how often to look.
 const LISTING_WAIT: Duration = Duration::from_secs(10);
 const LISTING_PAUSE: Duration = Duration::from_millis(500);
+/// For how long an object is locked to see whether the store keeps that.
+const LOCKED_FOR: Duration = Duration::from_secs(3);
 /// Some stores round the times of objects down to this.
 const ROUNDING: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ pub enum Need {
     Delete,
     /// A clock near that of this machine.
     Clock,
+    /// Locking an object, in a store that says it can.
+    Lock,
 }
 
 impl Need {
@@ -59,6 +63,7 @@ impl Need {
             Self::Replace => "replace an object",
             Self::Delete => "remove an object",
             Self::Clock => "tell the time",
+            Self::Lock => "lock an object until a moment",
         }
     }
 
@@ -76,6 +81,9 @@ impl Need {
             }
             Self::Delete => {
                 "backups work without it; cleaning up needs it (S3: s3:DeleteObject; Swift: the container's write ACL)"
+            }
+            Self::Lock => {
+                "give this key the rights to lock (S3: s3:PutObjectRetention, s3:GetObjectRetention); without them use no --lock"
             }
             Self::Clock => "set the clock of this machine or of the server",
         }
@@ -183,7 +191,11 @@ pub async fn probe(store: &dyn Store, surveyed: &dyn Surveyed) -> Probed {
             "it still gives the old bytes",
         );
     }
-    let deleted = store.delete(&name).await.and(store.delete(&mutable).await);
+    if probe.found.survey.locks == Some(true) {
+        probe.locking(store, &format!("{FOLDER}{unique}-locked"), text).await;
+    }
+    // In a bucket that locks everything by itself they can only be hidden.
+    let deleted = store.discard(&name).await.and(store.discard(&mutable).await);
     if probe.outcome(Need::Delete, deleted).is_some() {
         let gone = store.stat(&name).await.is_err_and(|error| error.kind == Kind::NotFound);
         probe.expect(Need::Delete, gone, "a removed object is still there");
@@ -236,6 +248,36 @@ impl Probe {
                 false => format!("an object that was written {seconds:.1} s ago is not in the listing yet"),
             };
             self.expect(Need::List, is_there_at_once, &words);
+        }
+    }
+
+    /// Locks an object for seconds, and looks whether the store keeps that: some take locks and ignore them.
+    async fn locking(&mut self, store: &dyn Store, name: &str, text: Bytes) {
+        let ahead = self.found.clock_offset.unwrap_or(0);
+        let now = SystemTime::now();
+        let theirs = match ahead {
+            0.. => now + Duration::from_secs(ahead.unsigned_abs()),
+            _ => now - Duration::from_secs(ahead.unsigned_abs()),
+        };
+        let lock = Lock { until: theirs + LOCKED_FOR, mode: LockMode::Governance };
+        let put = store.put_locked(name, vec![text], None, lock).await;
+        if self.outcome(Need::Lock, put).is_none() {
+            self.found.survey.locks = Some(false);
+            return;
+        }
+        let told = store.locked(name).await;
+        let is_told = told.is_ok_and(|found| found.is_some_and(|found| found.until + ROUNDING >= lock.until));
+        let is_kept = store.delete(name).await.is_err_and(|error| error.kind == Kind::Locked);
+        self.expect(Need::Lock, is_told && is_kept, "it takes a lock and does not keep it");
+        if !(is_told && is_kept) {
+            self.found.survey.locks = Some(false);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < LOCKED_FOR * 2 && store.locked(name).await.is_ok_and(|lock| lock.is_some()) {
+            sleep(LISTING_PAUSE).await;
+        }
+        if let Err(error) = store.discard(name).await {
+            self.outcome::<()>(Need::Lock, Err(error));
         }
     }
 
@@ -348,6 +390,27 @@ mod tests {
             clock_offset: Some(0),
         };
         assert_eq!(found, expected);
+    }
+
+    /// Whoever says that there are locks.
+    struct Locks;
+
+    #[async_trait]
+    impl Surveyed for Locks {
+        async fn survey(&self, _object: &str) -> Survey {
+            Survey { locks: Some(true), ..Survey::default() }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_believed_when_it_was_seen_to_hold() {
+        let store = MemoryStore::with_locks();
+        let Probed { tried, found } = probe(&store, &Locks).await;
+        assert_eq!((failed(&tried), found.survey.locks), (vec![], Some(true)));
+        assert!(tried.iter().any(|tried| tried.need == Need::Lock));
+        assert!(store.list("").await.unwrap().is_empty());
+        let Probed { tried, found } = probe(&MemoryStore::new(), &Locks).await;
+        assert_eq!((failed(&tried), found.survey.locks), (vec![Need::Lock], Some(false)));
     }
 
     #[tokio::test]

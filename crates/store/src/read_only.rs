@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Kind, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Kind, Lock, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// Passes reads through and answers writes with [`Kind::ReadOnly`]: for commands that only look, so that a mistake
 /// in them cannot change a vault or cost money.
@@ -70,6 +70,36 @@ impl Store for ReadOnly {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.refuse(Operation::Delete, name)
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.refuse(Operation::Delete, name)
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        _parts: Vec<Bytes>,
+        _class: Option<&StorageClass>,
+        _lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.refuse(Operation::Put, name)
+    }
+
+    async fn lock(&self, name: &str, _lock: Lock) -> Result<(), StoreError> {
+        self.refuse(Operation::Lock, name)
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.inner.locked(name).await
     }
 
     fn has_classes(&self) -> bool {

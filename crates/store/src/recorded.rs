@@ -11,7 +11,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Kind, MemoryStore, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{
+    Kind, Lock, MemoryStore, ObjectInfo, Operation, StorageClass, Store, StoreError, Warming, Warmth,
+};
 
 /// One call, recorded when it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +208,44 @@ impl Store for Recorded {
         let outcome = self.inner.delete(name).await;
         self.record(Operation::Delete, name, &outcome, 0, Some(Change::Delete(name.to_owned())));
         outcome
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        let outcome = self.inner.discard(name).await;
+        self.record(Operation::Delete, name, &outcome, 0, Some(Change::Delete(name.to_owned())));
+        outcome
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.inner.can_lock().await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        let outcome = self.inner.put_locked(name, parts.clone(), class, lock).await;
+        let bytes = total(&parts);
+        self.record(Operation::Put, name, &outcome, bytes, Some(Change::Put(name.to_owned(), parts)));
+        outcome
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        let outcome = self.inner.lock(name, lock).await;
+        self.record(Operation::Lock, name, &outcome, 0, None);
+        outcome
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        let outcome = self.inner.locked(name).await;
+        self.record_read(Operation::Stat, name, outcome, |_| 0)
     }
 
     fn has_classes(&self) -> bool {

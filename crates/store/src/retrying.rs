@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::random::{mix, unit};
-use crate::{Kind, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
+use crate::{Kind, Lock, ObjectInfo, StorageClass, Store, StoreError, Warming, Warmth};
 
 /// The longest wait that a server may ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(2 * 60);
@@ -215,6 +215,36 @@ impl Store for Retrying {
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.repeat(|| self.inner.delete(name)).await
+    }
+
+    async fn discard(&self, name: &str) -> Result<(), StoreError> {
+        self.repeat(|| self.inner.discard(name)).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn can_lock(&self) -> Result<bool, StoreError> {
+        self.repeat(|| self.inner.can_lock()).await
+    }
+
+    async fn put_locked(
+        &self,
+        name: &str,
+        parts: Vec<Bytes>,
+        class: Option<&StorageClass>,
+        lock: Lock,
+    ) -> Result<(), StoreError> {
+        self.repeat(|| self.inner.put_locked(name, parts.clone(), class, lock)).await
+    }
+
+    async fn lock(&self, name: &str, lock: Lock) -> Result<(), StoreError> {
+        self.repeat(|| self.inner.lock(name, lock)).await
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.repeat(|| self.inner.locked(name)).await
     }
 
     fn has_classes(&self) -> bool {

@@ -8,6 +8,8 @@
 //! listing may lag behind the objects, and a `replace` may be seen late. Names are not compared with folders either:
 //! `a` and `a/b` can both be objects.
 //!
+//! In a container that keeps versions (`X-Versions-Enabled`) `delete` removes all versions of the object.
+//!
 //! A container that was deleted is [`Kind::Gone`](crate::Kind::Gone); nothing but
 //! [`create`](SwiftStore::create) makes one.
 
@@ -20,11 +22,13 @@ mod list;
 mod login;
 mod session;
 mod survey;
+mod versions;
 mod write;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -45,6 +49,8 @@ pub struct SwiftStore {
     session: Session,
     /// How many names a page of a listing has, when it is not left to the server.
     page_objects_max: Option<u32>,
+    /// Whether the container keeps what is replaced or deleted as older versions, as far as it was seen until now.
+    keeps_versions: AtomicBool,
 }
 
 /// Only the place: never the credentials.
@@ -72,10 +78,20 @@ impl SwiftStore {
         credentials: SwiftCredentials,
         limit: Duration,
     ) -> Result<Self, StoreError> {
-        let store = Self::new("open", container, prefix, credentials)?.with_idle_timeout(limit);
+        let store = Self::known(container, prefix, credentials, limit)?;
         let answer = store.container(Method::HEAD).await;
         answer.map_err(|failure| failure.into_error("open", "", store.location()))?;
         Ok(store)
+    }
+
+    /// The same without asking for anything: the login comes with the first request.
+    pub(crate) fn known(
+        container: &str,
+        prefix: &str,
+        credentials: SwiftCredentials,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::new("open", container, prefix, credentials)?.with_idle_timeout(limit))
     }
 
     /// Logs in and makes the container where there is none. The prefix needs no making.
@@ -133,7 +149,7 @@ impl SwiftStore {
         let failed = |failure: Failure| failure.into_error(verb, "", "swift://…".to_owned());
         let address = Address::new(container, prefix).map_err(failed)?;
         let session = Session::new(credentials).map_err(failed)?;
-        Ok(Self { address, session, page_objects_max: None })
+        Ok(Self { address, session, page_objects_max: None, keeps_versions: AtomicBool::new(false) })
     }
 
     /// A request about the container itself.
@@ -146,6 +162,9 @@ impl SwiftStore {
         let response = self.session.send(&Arc::default(), request).await?;
         if !response.status().is_success() {
             return Err(self.session.failure(response).await);
+        }
+        if response.header("x-versions-enabled").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            self.keeps_versions.store(true, Ordering::Relaxed);
         }
         response.finish().await;
         Ok(())
@@ -278,6 +297,6 @@ impl Store for SwiftStore {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.run(Operation::Delete, name, self.remove(name)).await
+        self.run(Operation::Delete, name, self.remove_all(name)).await
     }
 }

@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use store::{
-    Ahead, Cached, Fault, Faulty, Kind, Limited, MemoryStore, ObjectInfo, Operation, Patience, Rates,
-    ReadOnly, Recorded, Retrying, Rule, StorageClass, Store, StoreError, WarmTier, Warming, Warmth, When,
+    Ahead, Cached, Fault, Faulty, Kind, Limited, Lock, LockMode, MemoryStore, ObjectInfo, Operation,
+    Patience, Rates, ReadOnly, Recorded, Retrying, Rule, StorageClass, Store, StoreError, WarmTier, Warming,
+    Warmth, When,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -346,4 +347,60 @@ async fn a_store_without_classes_says_so() {
         assert!(format!("{error:?}").contains("no storage classes"));
     }
     assert_eq!(names(&store).await, ["packs/a"]);
+}
+
+#[tokio::test]
+async fn locks_are_reached_through_every_wrapper() {
+    let until = SystemTime::now() + Duration::from_secs(3600);
+    let lock = Lock { until, mode: LockMode::Compliance };
+    let longer = Lock { until: until + Duration::from_secs(60), ..lock };
+    let folder = tempfile::tempdir().unwrap();
+    let inner = || -> Arc<dyn Store> { Arc::new(MemoryStore::with_locks()) };
+    let rates = Rates { upload: Some(1 << 30), download: None };
+    let wrapped: [(&str, Arc<dyn Store>); 6] = [
+        ("retrying", Arc::new(Retrying::new(inner(), Patience::default()))),
+        ("limited", Arc::new(Limited::new(inner(), rates))),
+        ("cached", Arc::new(Cached::new(inner(), |_| true, folder.path(), 1 << 20))),
+        ("recorded", Arc::new(Recorded::new(inner()))),
+        ("faulty", Arc::new(Faulty::new(inner(), 0, Vec::new()))),
+        ("ahead", Arc::new(Ahead::list(inner(), &[]).await.unwrap())),
+    ];
+    for (wrapper, store) in wrapped {
+        assert!(store.has_locks() && store.can_lock().await.unwrap(), "{wrapper}");
+        store.put_locked("packs/a", object(30), None, lock).await.unwrap();
+        assert_eq!(store.locked("packs/a").await.unwrap(), Some(lock), "{wrapper}");
+        store.lock("packs/a", longer).await.unwrap();
+        store.lock("packs/a", lock).await.unwrap();
+        assert_eq!(store.locked("packs/a").await.unwrap(), Some(longer), "{wrapper}");
+        assert_eq!(store.delete("packs/a").await.unwrap_err().kind, Kind::Locked, "{wrapper}");
+        store.discard("packs/a").await.unwrap();
+        assert!(names(store.as_ref()).await.is_empty(), "{wrapper}");
+    }
+    let locked = inner();
+    locked.put_locked("packs/a", object(30), None, lock).await.unwrap();
+    let store = ReadOnly::new(locked);
+    assert_eq!(store.locked("packs/a").await.unwrap(), Some(lock));
+    for outcome in [
+        store.put_locked("packs/b", object(30), None, lock).await,
+        store.lock("packs/a", longer).await,
+        store.discard("packs/a").await,
+    ] {
+        assert_eq!(outcome.unwrap_err().kind, Kind::ReadOnly);
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_locks_says_so() {
+    let lock = Lock { until: SystemTime::now() + Duration::from_secs(60), mode: LockMode::Governance };
+    let store = MemoryStore::new();
+    store.put("packs/a", object(30)).await.unwrap();
+    assert!(!store.has_locks() && !store.can_lock().await.unwrap());
+    assert_eq!(store.locked("packs/a").await.unwrap(), None);
+    for outcome in
+        [store.put_locked("packs/b", object(30), None, lock).await, store.lock("packs/a", lock).await]
+    {
+        assert_eq!(outcome.unwrap_err().kind, Kind::Unsupported);
+    }
+    store.discard("packs/a").await.unwrap();
+    assert!(names(&store).await.is_empty());
 }

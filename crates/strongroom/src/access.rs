@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
 use store::survey::WithSurvey;
+use store::versions::WithVersions;
 use store::{Limited, Location, Patience, Rates, Store, StoreError};
 
 use crate::failure::Failure;
@@ -104,6 +105,11 @@ impl Place {
         Ok(self.location.open_surveyed().map_err(backup::Error::from)?)
     }
 
+    /// Opens the store as one whose older versions can be had: nothing is tried twice.
+    pub fn open_versioned(&self) -> Result<WithVersions, Failure> {
+        Ok(self.location.open_versioned().map_err(backup::Error::from)?)
+    }
+
     /// Opens the store; no vault there when there is nothing.
     pub fn open_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
         let store = self.open_patiently()?.map_err(|error| match error.kind {
@@ -111,6 +117,13 @@ impl Place {
             _ => backup::Error::from(error).into(),
         })?;
         Ok(limits.around(store))
+    }
+
+    /// Opens the store that holds a vault which this machine has opened before, without asking it for anything.
+    fn open_known_store(&self, limits: Limits) -> Result<Arc<dyn Store>, Failure> {
+        let patience = settings::patience()?;
+        let opened = self.location.open_known_with(&self.look_up(), patience, &note_waiting(patience));
+        Ok(limits.around(opened.map_err(backup::Error::from)?))
     }
 
     /// Opens the store, waiting for one that does not answer, and says so.
@@ -194,11 +207,43 @@ pub fn open_vault(global: &Global) -> Result<Arc<Vault>, Failure> {
 
 /// Opens the vault through a limited store.
 pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
+    Ok(open_by(global, limits, false)?.0)
+}
+
+/// Opens the vault, and what opened it.
+pub fn open_with_credential(global: &Global) -> Result<(Arc<Vault>, Credential), Failure> {
+    open_by(global, Limits::default(), false)
+}
+
+/// Opens the vault by what this machine remembers of it, for commands that begin with a tenure or with the list of
+/// snapshots: see [`Vault::open_remembered`].
+pub fn open_remembered(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
+    Ok(open_by(global, limits, true)?.0)
+}
+
+/// The same for those who read. A machine may have a key that can only add: then a person is asked for another one.
+pub fn open_to_read(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failure> {
+    let vault = open_remembered(global, limits)?;
+    if vault.keyring().can_read() || !passphrase::can_ask() {
+        return Ok(vault);
+    }
+    output::note(
+        "The key that this machine has can only add. To read, give the passphrase or the recovery code.",
+    );
+    let (store, cache) = (vault.store().clone(), settings::cache(global)?);
+    Ok(ask_until(|credential| Vault::open(store.clone(), credential, &cache))?.0)
+}
+
+fn open_by(global: &Global, limits: Limits, may_remember: bool) -> Result<(Arc<Vault>, Credential), Failure> {
     let place = Place::of(global)?;
-    let store = place.open_store(limits)?;
     let cache = settings::cache(global)?;
+    let store = match may_remember && Vault::is_remembered(&place.shown(), &cache) {
+        true => place.open_known_store(limits)?,
+        false => place.open_store(limits)?,
+    };
+    let open_vault = if may_remember { Vault::open_remembered } else { Vault::open };
     let open = |credential: &Credential| {
-        let vault = Vault::open(store.clone(), credential, &cache)?;
+        let vault = open_vault(store.clone(), credential, &cache)?;
         if let Some(damage) = vault.descriptor_damage() {
             let object = vault::name::DESCRIPTOR;
             output::note(&format!(
@@ -208,23 +253,32 @@ pub fn open_limited(global: &Global, limits: Limits) -> Result<Arc<Vault>, Failu
         Ok::<_, backup::Error>(vault)
     };
     if let Some(credential) = passphrase::given(global)? {
-        return Ok(open(&credential)?);
+        return Ok((open(&credential)?, credential));
     }
     if let Some(path) = place.key_file() {
-        return Ok(open(&Credential::recognise(passphrase::from_file(&path)?))?);
+        let credential = Credential::recognise(passphrase::from_file(&path)?);
+        return Ok((open(&credential)?, credential));
     }
     // Nobody should be asked for a passphrase only to hear that there is no vault.
     if !Vault::exists(&store)? {
         return Err(place.no_vault());
     }
+    ask_until(open)
+}
+
+/// Asks for what opens the vault, a few times over.
+fn ask_until(
+    open: impl Fn(&Credential) -> Result<Arc<Vault>, backup::Error>,
+) -> Result<(Arc<Vault>, Credential), Failure> {
     let mut tries = 1;
     loop {
-        match open(&passphrase::ask()?) {
+        let credential = passphrase::ask()?;
+        match open(&credential) {
             Err(error) if error.category() == Category::WrongKey && tries < TRIES => {
                 tries += 1;
                 output::note("That does not open it. Once again:");
             }
-            opened => return Ok(opened?),
+            opened => return Ok((opened?, credential)),
         }
     }
 }

@@ -71,7 +71,11 @@ impl SnapshotArgument {
 
     /// The snapshot it means.
     pub fn find(&self, vault: &Arc<Vault>, narrow: &Narrow) -> Result<Arc<Snapshot>, Failure> {
-        let list = SnapshotList::load(vault)?;
+        self.find_in(&SnapshotList::load(vault)?, narrow)
+    }
+
+    /// The same of a list.
+    pub fn find_in(&self, list: &SnapshotList, narrow: &Narrow) -> Result<Arc<Snapshot>, Failure> {
         let found = list.find(&self.snapshot, &narrow.filter())?;
         if list.in_trash(found.id).is_some() {
             output::note(&format!(

@@ -133,7 +133,7 @@ impl Abilities {
         let earlier = store.list(name::ABILITIES).await?;
         let name = records::write(store, name::ABILITIES, self.encode(vault, nonce)).await?;
         for object in earlier.iter().filter(|object| object.name != name) {
-            match store.delete(&object.name).await {
+            match store.discard(&object.name).await {
                 // A credential that can only add. The newest counts.
                 Err(error) if error.kind == Kind::PermissionDenied => break,
                 outcome => outcome?,

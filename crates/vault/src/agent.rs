@@ -70,6 +70,7 @@ mod tests {
             name::SETTINGS,
             name::VERIFIED,
             name::ABILITIES,
+            name::LOCKS,
         ] {
             others.push(format!("{folder}{hash}"));
         }

@@ -121,8 +121,9 @@ pub async fn check(
     let Some(descriptor) = stored.or_else(|| known.cloned()) else { return Ok(report) };
     // Before the listings: what they show and this does not know of is not gone yet.
     let holders = Holders::read(store.as_ref(), descriptor.vault).await?;
-    let listing = Listing::take(store, &mut report.findings).await?;
+    // And this too: another check may see a snapshot that is too new for these listings.
     report.verified = Verified::read(store.as_ref(), descriptor.vault).await?;
+    let listing = Listing::take(store, &mut report.findings).await?;
     let mut check = Check::new(store, watch, descriptor, report, listing, holders);
     check.key_slots().await?;
     check.fragments().await?;
@@ -243,6 +244,11 @@ impl<'a> Check<'a> {
         while self.goes_on()
             && let Some((object, outcome)) = fetches.next().await
         {
+            let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
+            if self.holders.is_going(hash) {
+                // It was replaced and is about to be deleted, whatever it says; or it went since it was listed.
+                continue;
+            }
             let bytes = match outcome {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -250,11 +256,6 @@ impl<'a> Check<'a> {
                     continue;
                 }
             };
-            let hash = ObjectHash::from_object_name(&object.name).unwrap_or_default();
-            if self.holders.is_going(hash) {
-                // It was replaced and is about to be deleted, whatever it says.
-                continue;
-            }
             match fragment::decode(&bytes, hash, self.vault()) {
                 Ok(packs) => {
                     for (pack, trailer) in packs {
@@ -345,8 +346,10 @@ impl<'a> Check<'a> {
         if self.report.ended_early {
             return;
         }
-        if let Some(first) = self.not_indexed.keys().min() {
-            let count = self.not_indexed.len();
+        // What was condemned and is needed after all is in none on purpose, until it is moved.
+        let unnamed = || self.not_indexed.keys().filter(|object| !self.holders.is_condemned(**object));
+        if let Some(first) = unnamed().min() {
+            let count = unnamed().count();
             self.report.findings.add(Finding::new(
                 Severity::Damage,
                 name::INDEX,
@@ -423,6 +426,7 @@ pub fn unreadable(error: StoreError, advice: &str) -> Result<Finding, VaultError
         | Kind::Unavailable
         | Kind::Clock
         | Kind::Cold
+        | Kind::Locked
         | Kind::Unsupported
         | Kind::Gone => false,
     };

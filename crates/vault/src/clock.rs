@@ -16,7 +16,7 @@ pub async fn store_clock(store: &dyn Store) -> Result<SystemTime, VaultError> {
     let name = format!("{}{}", name::LEASES, unique_name());
     store.put(&name, vec![ObjectKind::Lease.header().to_vec().into()]).await?;
     let stat = store.stat(&name).await;
-    store.delete(&name).await?;
+    store.discard(&name).await?;
     Ok(stat?.modified)
 }
 

@@ -45,6 +45,8 @@ pub enum ObjectKind {
     Pin,
     /// What a test of the store found.
     Abilities,
+    /// Until when which object is locked.
+    Locks,
 }
 
 impl ObjectKind {
@@ -64,6 +66,7 @@ impl ObjectKind {
             Self::Verification => b'Y',
             Self::Pin => b'H',
             Self::Abilities => b'A',
+            Self::Locks => b'U',
         }
     }
 

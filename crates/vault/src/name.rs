@@ -36,6 +36,8 @@ pub const SETTINGS: &str = "settings/";
 pub const PINS: &str = "pins/";
 /// What tests of the store found: `abilities/` and the 64 hex digits of the hash.
 pub const ABILITIES: &str = "abilities/";
+/// Records of locks: `locks/` and the 64 hex digits of the hash.
+pub const LOCKS: &str = "locks/";
 /// Verification records: `verified/` and the 64 hex digits of the hash.
 pub const VERIFIED: &str = "verified/";
 

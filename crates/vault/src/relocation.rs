@@ -79,6 +79,8 @@ pub fn decode(bytes: &Bytes, vault: VaultId) -> Result<Vec<Moved>, Damage> {
 #[derive(Debug, Clone, Default)]
 pub struct Holders {
     moved: HashMap<PackId, Vec<(ObjectHash, SegmentSet)>>,
+    /// Where packs went by relocations that are condemned.
+    moved_before: Vec<Moved>,
     condemned: HashSet<ObjectHash>,
     /// What is condemned and no pack.
     others_condemned: HashSet<ObjectHash>,
@@ -124,8 +126,10 @@ impl Holders {
             records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         let mut holders = Self::default();
         for record in records {
-            if !is_replaced(&record.object) {
-                record.content.unwrap_or_default().into_iter().for_each(|moved| holders.add(moved));
+            let moved = record.content.unwrap_or_default();
+            match is_replaced(&record.object) {
+                false => moved.into_iter().for_each(|moved| holders.add(moved)),
+                true => holders.moved_before.extend(moved),
             }
             holders.records.push(record.object);
         }
@@ -171,6 +175,16 @@ impl Holders {
     /// Whether some of a pack's segments went to this object.
     pub fn has_moved(&self, pack: PackId, object: ObjectHash) -> bool {
         self.places(pack).iter().any(|(at, _)| *at == object)
+    }
+
+    /// Whether a relocation that is condemned leads from the pack to this object.
+    pub fn had_moved(&self, pack: PackId, object: ObjectHash) -> bool {
+        self.moved_before.iter().any(|moved| moved.pack == pack && moved.object == object)
+    }
+
+    /// What relocations say that are condemned.
+    pub fn all_moved_before(&self) -> impl Iterator<Item = &Moved> {
+        self.moved_before.iter()
     }
 
     /// Where packs went, each with what is there.

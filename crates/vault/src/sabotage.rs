@@ -6,7 +6,7 @@
 pub enum Rule {
     /// Deleting waits for the leases of those who may not know.
     LeasesAreWaitedFor,
-    /// What is needed after all is taken back.
+    /// What is needed after all is not deleted.
     NeedsAreReadAgain,
     /// A writer reads what is condemned.
     WritersReadCondemnations,

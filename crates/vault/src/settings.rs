@@ -1,5 +1,5 @@
-//! What the owner may change about a vault after it was made: how long a forgotten snapshot can be brought back, and
-//! in which storage class packs of data are kept.
+//! What the owner may change about a vault after it was made: how long a forgotten snapshot can be brought back, in
+//! which storage class packs of data are kept, and for how long objects are locked.
 //!
 //! Each change is a new object, signed by the owner, that names the one before; none is ever changed or deleted.
 //!
@@ -13,6 +13,7 @@
 
 mod class;
 mod delays;
+mod lock;
 
 use bytes::Bytes;
 use store::Store;
@@ -24,8 +25,9 @@ use crate::records::{self, Record};
 use crate::signing::{SIGNATURE_LENGTH, VerifyingKey};
 use crate::wire::{Malformed, Reader, Write};
 
-pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class, read_data_class};
+pub use class::{DATA_CLASS_TAG, data_class, data_may_be_cold, encode_class};
 pub use delays::{DELAY_DEFAULT, DELAY_TAG, Delays, effective_delay, initial_delay};
+pub use lock::{LOCK_MAX, LOCK_TAG, LockSetting, encode_lock, lock_setting, longest_lock, read_lock_setting};
 
 /// The context string under which settings are signed.
 pub const SIGNING_CONTEXT: &str = "strongroom 1 settings";

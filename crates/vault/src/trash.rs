@@ -173,7 +173,7 @@ pub async fn forget(store: &dyn Store, vault: VaultId, mark: &Mark) -> Result<St
 /// Takes a snapshot's marks away. Whether it is not too late is for the caller to see first.
 pub async fn take_back(store: &dyn Store, forgotten: &Forgotten) -> Result<(), VaultError> {
     for mark in &forgotten.marks {
-        store.delete(mark).await?;
+        store.discard(mark).await?;
     }
     Ok(())
 }

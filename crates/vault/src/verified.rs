@@ -93,7 +93,7 @@ impl Verified {
         let bytes = encode(vault, nonce, &packs.map(|(pack, at)| (*pack, *at)).collect(), &self.newest);
         records::write(store, name::VERIFIED, bytes).await?;
         for name in &self.names {
-            store.delete(name).await?;
+            store.discard(name).await?;
         }
         Ok(())
     }

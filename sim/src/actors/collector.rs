@@ -24,13 +24,13 @@ pub async fn collect(actor: Actor) {
     count(&actor, &outcome);
     actor.note(|| match outcome {
         Ok(report) => format!(
-            "cleanup: condemned {}+{}, deleted {}+{}, moved {}, back {}, waiting {}",
+            "cleanup: condemned {}+{}, deleted {}+{}, moved {}, kept {}, waiting {}",
             report.snapshots_condemned,
             report.packs_condemned,
             report.snapshots_deleted,
             report.packs_deleted,
             report.segments_moved,
-            report.taken_back,
+            report.kept,
             report.waiting.len()
         ),
         Err(error) => format!("cleanup: {error}"),
@@ -46,7 +46,7 @@ fn count(actor: &Actor, outcome: &Result<Report, CleanupError>) {
             world.count("packs deleted", report.packs_deleted);
             world.count("snapshots deleted", report.snapshots_deleted);
             world.count("segments moved", report.segments_moved);
-            world.count("taken back", report.taken_back);
+            world.count("kept though condemned", report.kept);
         }
         Err(CleanupError::Busy { .. }) => world.count("cleanups that met another", 1),
         Err(CleanupError::Overslept) => world.count("cleanups that overslept", 1),

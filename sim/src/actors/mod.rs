@@ -1,7 +1,9 @@
 //! Who acts in a scenario. Each actor is a future; whatever it does to the store, others may come in between.
 
 mod collector;
+mod copier;
 mod reader;
+mod scrubber;
 mod thief;
 mod trash;
 mod writer;
@@ -12,10 +14,12 @@ use store::Store;
 
 use crate::actor_store::{ActorStore, Credential};
 use crate::objects::Millis;
-use crate::world::{Shared, lock};
+use crate::world::{Place, Shared, lock};
 
 pub use collector::{clean, collect};
+pub use copier::{Arrivals, copy};
 pub use reader::read;
+pub use scrubber::{Verdict, check, scrub};
 pub use thief::steal;
 pub use trash::{forget, undelete};
 pub use writer::{Machine, write};
@@ -42,15 +46,22 @@ pub struct Actor {
     pub number: usize,
     /// The rules.
     pub rules: Rules,
+    /// The vault it works on.
+    pub place: Place,
 }
 
 impl Actor {
+    /// The same one at work on a vault.
+    pub fn at(&self, place: Place) -> Self {
+        Self { place, ..self.clone() }
+    }
+
     fn store(&self) -> Arc<dyn Store> {
-        ActorStore::open(&self.world, self.number, Credential::Owner, self.rules.tries)
+        ActorStore::open(&self.world, self.number, self.place, Credential::Owner, self.rules.tries)
     }
 
     fn store_of_an_agent(&self) -> Arc<dyn Store> {
-        ActorStore::open(&self.world, self.number, Credential::Agent, self.rules.tries)
+        ActorStore::open(&self.world, self.number, self.place, Credential::Agent, self.rules.tries)
     }
 
     fn identity(&self) -> [u8; 16] {

@@ -167,17 +167,18 @@ impl<'a> Run<'a> {
         self.commit(needs, places).await
     }
 
-    /// The last snapshot counts only if it is in the vault.
+    /// The last snapshot counts only if it is in the vault, and not condemned.
     async fn find_parent(&mut self) -> Result<(), VaultError> {
         let Some((_, parent)) = self.machine().last else { return Ok(()) };
-        match self.store.get(&parent.snapshot_name(), SNAPSHOT_MAX).await {
-            Ok(_) => {}
-            Err(error) if error.kind == Kind::NotFound => {
-                let mut machine = self.machine();
-                machine.parent.clear();
-                machine.parent_needs.clear();
-            }
+        let is_there = match self.store.get(&parent.snapshot_name(), SNAPSHOT_MAX).await {
+            Ok(_) => !self.writer.holders().is_going(parent),
+            Err(error) if error.kind == Kind::NotFound => false,
             Err(error) => return Err(error.into()),
+        };
+        if !is_there {
+            let mut machine = self.machine();
+            machine.parent.clear();
+            machine.parent_needs.clear();
         }
         Ok(())
     }

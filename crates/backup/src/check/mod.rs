@@ -108,7 +108,14 @@ pub fn check(
     let begun = Instant::now();
     let _tenure = ReadingTenure::begin(vault);
     let packs = which_packs(vault, read_data)?;
-    let can_read = vault.keyring().can_read();
+    let list = match vault.keyring().can_read() {
+        // What is in the trash can be brought back, so it must be whole as well.
+        true => Some(SnapshotList::load(vault)?.with_trash()),
+        false => None,
+    };
+    // Whoever has only old keys cannot tell what is damaged of the rest.
+    let list = list.filter(|list| list.sealed.is_empty());
+    let can_read = list.is_some();
     let watch: Arc<dyn Watch> = progress.clone();
     let keyless = if can_read { ReadPacks::None } else { packs.clone() };
     let report =
@@ -131,8 +138,8 @@ pub fn check(
     } = report;
     let mut ledger = Ledger { findings, losses, unread: cold };
     key_slots(vault, &mut ledger)?;
-    if can_read {
-        let list = snapshot_bodies(vault, &mut ledger)?;
+    if let Some(list) = list {
+        snapshot_bodies(&list, &mut ledger);
         bytes_read =
             data::read(vault, &vault::check::choose(&stored, &packs), &holdings, &mut ledger, progress)?;
         let graph = trees::walk(vault, &list, &mut ledger, progress)?;
@@ -140,12 +147,17 @@ pub fn check(
             affected::find(vault, &list, &graph, &mut ledger, progress)?;
         }
     } else {
-        ledger.findings.add(Finding::new(
-            Severity::Note,
-            vault.opened_with(),
-            "this key can only add to the vault: what is sealed was not opened",
-            "check again with the vault's passphrase or its recovery code",
-        ));
+        let (found, advice) = match vault.keyring().can_read() {
+            true => (
+                "this key is older than what is sealed with newer ones: nothing sealed was opened",
+                "check again with a passphrase or code that was given the new keys",
+            ),
+            false => (
+                "this key can only add to the vault: what is sealed was not opened",
+                "check again with the vault's passphrase or its recovery code",
+            ),
+        };
+        ledger.findings.add(Finding::new(Severity::Note, vault.opened_with(), found, advice));
     }
     record_damage(vault, &mut ledger)?;
     if !matches!(packs, ReadPacks::None) {
@@ -255,7 +267,7 @@ impl Watch for Progress {
 /// Slots whose public beginning is whole, and the rest of whose layout is not.
 fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
     for slots::Found { name, damage, .. } in
-        slots::read(vault.wait(slots::fetch_all(vault.store()))?, Some(vault.id()))
+        slots::read(&vault.wait(slots::fetch_all(vault.store()))?, Some(vault.id()))
     {
         let known = ledger.findings.iter().any(|finding| finding.object == name);
         if let Some(damage) = damage
@@ -269,9 +281,7 @@ fn key_slots(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
 }
 
 /// Snapshots whose envelope is whole and whose sealed body is not.
-fn snapshot_bodies(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<SnapshotList, Error> {
-    // What is in the trash can be brought back, so it must be whole as well.
-    let list = SnapshotList::load(vault)?.with_trash();
+fn snapshot_bodies(list: &SnapshotList, ledger: &mut Ledger) {
     for (object, damage) in &list.damaged {
         if ledger.findings.iter().any(|finding| finding.object == *object) {
             continue;
@@ -283,7 +293,6 @@ fn snapshot_bodies(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<SnapshotLi
         }
         ledger.findings.add(finding);
     }
-    Ok(list)
 }
 
 /// An error about one object as a finding; any other error stays one.

@@ -19,7 +19,7 @@ use crate::reader::OpenPack;
 /// How much may be fetched and not yet written, in bytes.
 const IN_FLIGHT_NEAR: usize = 32 << 20;
 /// The same where a round trip is long.
-const IN_FLIGHT_FAR: usize = 96 << 20;
+const IN_FLIGHT_FAR: usize = 144 << 20;
 /// What a piece is reckoned at besides the bytes it is fetched with: the memory for it and its file.
 const PIECE_COST: usize = 512;
 /// About how many sealed bytes one worker takes at once.

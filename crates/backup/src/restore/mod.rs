@@ -131,10 +131,22 @@ pub fn restore(
     request: &RestoreRequest,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport, Error> {
+    restore_during(ReadingTenure::begin(vault).as_ref(), vault, request, progress)
+}
+
+/// The same while a reader is at work already; `None` where no lease can be had.
+pub fn restore_during(
+    tenure: Option<&ReadingTenure>,
+    vault: &Arc<Vault>,
+    request: &RestoreRequest,
+    progress: &Arc<Progress>,
+) -> Result<RestoreReport, Error> {
     let begun = Instant::now();
     progress.set_stage("preparing");
-    let _tenure = ReadingTenure::begin(vault);
-    let reader = Reader::new(vault, TREE_CACHE);
+    let reader = match tenure {
+        Some(tenure) => Reader::during(tenure, TREE_CACHE)?,
+        None => Reader::new(vault, TREE_CACHE),
+    };
     let root = reader.open(&request.snapshot)?;
     let part = clean_path(&request.part);
     let start = find(&reader, &root, &part, request)?;

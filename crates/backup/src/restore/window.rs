@@ -34,15 +34,15 @@ struct Limits {
 }
 const LIMITS_NEAR: Limits = Limits { bytes: WINDOW_BYTES, things: 16 << 10, handles: 512 };
 /// What is not in the same window is asked for anew: where each request is to another machine, windows are wider.
-const LIMITS_FAR: Limits = Limits { bytes: 256 << 20, things: 32 << 10, handles: 2048 };
+const LIMITS_FAR: Limits = Limits { bytes: 1 << 30, things: 64 << 10, handles: 8192 };
 /// How many windows are written at once, at most.
 const WRITTEN_AT_ONCE: usize = 4;
 /// How many windows wait for comparisons, at most.
 const COMPARED_AT_ONCE: usize = 3;
 /// How long ranges may be in sealed bytes, and how many unwanted bytes between two segments are fetched rather than asked
-/// for around them. A request to another machine costs more than a few bytes.
+/// for around them. A request to another machine costs more than a few bytes; there a whole pack may come at once.
 const NEAR: (u64, u64) = (2 << 20, 64 << 10);
-const FAR: (u64, u64) = (32 << 20, 512 << 10);
+const FAR: (u64, u64) = (72 << 20, 512 << 10);
 /// One comparison takes about this many bytes, or this many files.
 const COMPARE_BYTES: u64 = 8 << 20;
 const COMPARE_FILES: usize = 64;

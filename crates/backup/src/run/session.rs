@@ -13,6 +13,7 @@ use content::tree::Time;
 use futures_util::StreamExt;
 use store::Store;
 use vault::fragment::{self, FRAGMENT_MAX, PackRecord};
+use vault::lease::Role;
 use vault::relocation::Holders;
 use vault::{ObjectHash, PackId, SystemId, name};
 
@@ -63,7 +64,7 @@ impl<'a> Session<'a> {
         let system = system_id(vault);
         // Before anything else is read: what is there now stays until the lease has ended.
         let (tenure, around) = match request.dry_run {
-            true => (None, vault.wait(look_around(vault))?),
+            true => (None, vault.wait(look_around(vault, Role::Writer))?),
             false => {
                 let (tenure, around) = WritingTenure::begin(vault, system)?;
                 (Some(tenure), around)
@@ -77,11 +78,15 @@ impl<'a> Session<'a> {
         // Those in the trash too: the chain goes on after the newest that there was.
         let in_trash = snapshots.trash.iter().filter_map(|one| one.snapshot.as_ref().ok());
         let all = snapshots.snapshots.iter().chain(in_trash);
-        let of_system = all.filter(|snapshot| snapshot.envelope.system == system);
-        let last = of_system
-            .map(|snapshot| (snapshot.envelope.sequence, snapshot.id))
+        let all = all.map(|snapshot| (&snapshot.envelope, snapshot.id));
+        let sealed = snapshots.sealed.iter().map(|sealed| (&sealed.envelope, sealed.id));
+        let last = all
+            .chain(sealed)
+            .filter(|(envelope, _)| envelope.system == system)
+            .map(|(envelope, id)| (envelope.sequence, id))
             .max_by_key(|(number, _)| *number);
-        let parent = find_parent(&snapshots, request, &paths)?;
+        // One that is condemned, though its mark is hidden or was taken away too late, tells no more where things are.
+        let parent = find_parent(&snapshots, request, &paths)?.filter(|parent| !holders.is_going(parent.id));
         let reader = Reader::new(vault, TREE_CACHE);
         reader.know(holders.clone());
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;
@@ -202,14 +207,20 @@ fn open_index(vault: &Arc<Vault>, store: &Arc<dyn Store>, progress: &Progress) -
         };
         let Ok(records) = fragment::decode(&bytes, fragment, vault.id()) else { continue };
         let mut packs: Vec<PackChunks> = Vec::new();
+        let mut is_newer = false;
         for (record, trailer) in &records {
             match open_directories(vault.keyring(), record, trailer, &mut opener) {
                 Ok(opened) => packs.extend(opened),
                 Err(ContentError::Library(what)) => {
                     return Err(Error::content(name, ContentError::Library(what)));
                 }
+                Err(ContentError::UnknownEpoch(_)) => is_newer = true,
                 Err(_) => {}
             }
+        }
+        if is_newer {
+            // Who comes with newer keys reads it anew.
+            continue;
         }
         index.add_fragment(fragment, &packs).map_err(Error::Cache)?;
     }

@@ -151,6 +151,16 @@ impl Service {
         self.server.endpoint.is_none()
     }
 
+    /// Whether the server's name begins with the bucket's, and no address of an object has it.
+    pub(super) fn names_bucket_in_host(&self) -> bool {
+        self.is_amazons() && !self.bucket().contains('.')
+    }
+
+    /// The bucket's name.
+    pub(super) fn bucket(&self) -> &str {
+        &self.server.bucket.name
+    }
+
     /// The folder in the bucket where the store is.
     pub(super) fn prefix(&self) -> &str {
         &self.server.bucket.prefix

@@ -45,6 +45,13 @@ impl Remote {
         is_other && object.version().is_some()
     }
 
+    /// Whether objects in the bucket can be locked. `object` need not be there.
+    pub(super) async fn can_lock(&self, object: &str) -> bool {
+        let Some(service) = &self.s3 else { return false };
+        let told = self.ask(service, object, "object-lock").await;
+        told.as_ref().and_then(Answer::lock).is_some_and(|lock| lock.is_some())
+    }
+
     async fn survey(&self, object: &str) -> Survey {
         let creates_only = Some(self.creates_only());
         let Some(service) = &self.s3 else {

@@ -2,11 +2,12 @@
 //! what OpenDAL does not tell apart: a bucket that is not there from an object that is not there, a full store from a
 //! failing one, and a server that ignores which part was asked for.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use md5::{Digest, Md5};
 use opendal::raw::oio::ReadStream;
@@ -15,6 +16,7 @@ use opendal_http_transport_reqwest::ReqwestTransport;
 
 use crate::Kind;
 use crate::web::refusal::Refusal;
+use crate::web::time;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -36,6 +38,17 @@ pub(super) fn transport(adds_checksums: bool) -> Result<HttpTransporter, reqwest
     #[cfg(target_os = "linux")]
     let client = client.tcp_user_timeout(SILENCE);
     Ok(HttpTransporter::new(Wire { inner: ReqwestTransport::new(client.build()?), adds_checksums }))
+}
+
+tokio::task_local! {
+    /// When the server says that it answered last, by its own clock; OpenDAL keeps that to itself.
+    static ANSWERED: Cell<Option<SystemTime>>;
+}
+
+/// What comes of the requests that `work` makes, and the date of the last answer.
+pub(super) async fn dated<T>(work: impl Future<Output = T>) -> (T, Option<SystemTime>) {
+    let work = async { (work.await, ANSWERED.with(Cell::get)) };
+    ANSWERED.scope(Cell::new(None), work).await
 }
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
@@ -66,6 +79,9 @@ impl HttpTransport for Wire {
         }
         let range = request.headers().get(RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = self.inner.fetch(request).await?;
+        let date = answer.headers().get(DATE).and_then(|date| time::from_http(date.to_str().ok()?));
+        // Nobody asks for it outside of `dated`.
+        let _ = ANSWERED.try_with(|answered| answered.set(date));
         if let Some(range) = range.filter(|_| answer.status().is_success())
             && !answers_range(&range, answer.status(), answer.headers())
         {

@@ -12,7 +12,7 @@ use crate::web::refusal::Refusal;
 use crate::{Kind, Operation, StorageClass, StoreError, name, random};
 
 /// The slowest upload that is waited for, in bytes per second. A connection that stands still ends much earlier.
-const RATE_MIN: u64 = 16 << 10;
+pub(super) const RATE_MIN: u64 = 16 << 10;
 
 /// The size of the parts of an object that is too large for one request.
 const PART_BYTES: usize = 256 << 20;
@@ -96,9 +96,7 @@ impl Remote {
             write = write.chunk(PART_BYTES);
         }
         let written = within(limit, write.into_future()).await?;
-        if create_only && self.ignores_conditions(&written) {
-            self.creates_only.store(false, Ordering::Relaxed);
-        }
+        self.note_whether_versioned(written.version().is_some());
         Ok(())
     }
 
@@ -128,7 +126,7 @@ impl Remote {
     }
 
     /// What a write does not find is the store.
-    fn unwritten(&self, operation: Operation, object: &str, error: &Error) -> StoreError {
+    pub(super) fn unwritten(&self, operation: Operation, object: &str, error: &Error) -> StoreError {
         let found = self.error_at(operation.verb(), object, error);
         StoreError { kind: if found.kind == Kind::NotFound { Kind::Gone } else { found.kind }, ..found }
     }

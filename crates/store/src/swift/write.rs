@@ -62,6 +62,7 @@ impl SwiftStore {
             response => response?,
         };
         let date = response.header("date").and_then(time::from_http);
+        self.note_version(&response);
         match response.status() {
             status if status.is_success() => {
                 let told = checksum(&response);

@@ -79,6 +79,15 @@ impl Refusal {
         self.status == 501
     }
 
+    /// Whether the server knows what is asked for, and says that it makes no sense here.
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.status == 400
+            && matches!(
+                &*self.code,
+                "InvalidRequest" | "InvalidBucketState" | "InvalidArgument" | "NotImplemented"
+            )
+    }
+
     /// What it means.
     pub(crate) fn kind(&self) -> Kind {
         if self.is_bucket_missing() {

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod grants;
+mod locks;
 mod survey;
 
 use std::sync::{Arc, OnceLock};
@@ -114,6 +115,11 @@ async fn each_call_is_one_request() {
     assert_eq!(proxy.requests(), 1, "put");
     store.put("packs/a", bytes("other")).await.unwrap();
     assert_eq!(proxy.requests(), 1, "put of what is there");
+    let written = store.replace_dated("leases/a", bytes("dated")).await.unwrap();
+    assert_eq!(proxy.requests(), 1, "a date comes with the answer");
+    let modified = store.stat("leases/a").await.unwrap().modified;
+    assert!(written.max(modified).duration_since(written.min(modified)).unwrap().as_secs() <= 1);
+    assert_eq!(proxy.requests(), 1, "stat");
     assert_eq!(store.get("packs/a", u64::MAX).await.unwrap().len(), 40_000_000);
     assert_eq!(proxy.requests(), 1, "get");
     assert_eq!(store.get("packs/a", 100).await.unwrap_err().kind, Kind::TooLarge);

@@ -91,6 +91,13 @@ fn a_server_that_knows_less_is_not_taken_at_its_silence() {
     let (store, surveyed) = Location::parse("s3://asked").unwrap().open_surveyed_with(&look_up).unwrap();
     let survey = tokio::runtime::Runtime::new().unwrap().block_on(async {
         store.put("a", bytes("a")).await.unwrap();
+        // It takes a lock, and keeps none.
+        let until = std::time::SystemTime::now() + Duration::from_secs(600);
+        let lock = store::Lock { until, mode: store::LockMode::Compliance };
+        store.put_locked("b", bytes("b"), None, lock).await.unwrap();
+        assert_eq!(store.locked("b").await.unwrap(), None);
+        store.delete("b").await.unwrap();
+        assert!(!store.can_lock().await.unwrap());
         surveyed.survey("a").await
     });
     assert_ne!(survey.locks, Some(true));

@@ -7,6 +7,7 @@ mod keystone;
 mod proxy;
 mod server;
 mod survey;
+mod versions;
 
 use std::error::Error;
 use std::io::{Read, Write};

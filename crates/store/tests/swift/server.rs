@@ -23,6 +23,27 @@ async fn keeps_the_contract() {
     conformance::run(Arc::new(odd.with_page_size(2))).await.unwrap();
 }
 
+/// Swift's own face of S3 is one more dialect of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract_of_s3_too() {
+    let service = shared();
+    let settings = |key: &str| match key {
+        "AWS_ENDPOINT_URL" => Some(service.setting("S3_ENDPOINT").to_owned()),
+        "AWS_ACCESS_KEY_ID" => Some(service.setting("ST_USER").to_owned()),
+        "AWS_SECRET_ACCESS_KEY" => Some(service.setting("ST_KEY").to_owned()),
+        "AWS_REGION" => Some("us-east-1".to_owned()),
+        _ => None,
+    };
+    let absent = Location::parse("s3://no-such-bucket").unwrap().open_with(&settings).unwrap_err();
+    assert_eq!((absent.kind, &*absent.object), (Kind::NotFound, ""), "{}", chain(&absent));
+    create(&service, "contract-of-s3", "").await;
+    for prefix in ["", "/a/b%20c", "/%C3%A4%2B%26=;,"] {
+        let place = Location::parse(&format!("s3://contract-of-s3{prefix}")).unwrap();
+        let store = place.open_with(&settings).unwrap();
+        conformance::run(store).await.unwrap_or_else(|error| panic!("{prefix}: {}", chain(&error)));
+    }
+}
+
 /// The suite again and again until tokens of two seconds have ended many times. No call fails, whether the client
 /// knows when a token ends or learns it by being refused.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use ::backup::Abilities;
+use ::backup::{Abilities, LockSetting};
 use serde_json::{Value, json};
 use vault::clock::seconds;
 
+use super::units::shown_duration;
 use crate::output;
 
 /// What was found, from the most to the least general; what was not found out is left out.
@@ -33,6 +34,11 @@ fn lock(days: Option<u64>) -> String {
         Some(days @ 1..) => format!("locks every object for {}", output::count(days, "day")),
         _ => "object lock possible, but nothing is locked by itself".to_owned(),
     }
+}
+
+/// A lock that the settings ask for.
+pub fn lock_words(lock: &LockSetting) -> String {
+    format!("{} ({})", shown_duration(lock.period), lock.mode)
 }
 
 fn clock(offset: i64) -> String {

@@ -129,7 +129,7 @@ impl Backup {
             }
             make_default_vault(global, output, place)?;
         }
-        access::open_limited(global, Limits { upload: self.limit_upload, download: None })
+        access::open_remembered(global, Limits { upload: self.limit_upload, download: None })
     }
 
     fn request(&self, global: &Global, place: &Place) -> Result<BackupRequest, Failure> {

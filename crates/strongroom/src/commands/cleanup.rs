@@ -78,12 +78,15 @@ impl Cleanup {
             "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
             "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,
             "snapshots_condemned": report.snapshots_condemned, "packs_condemned": report.packs_condemned,
-            "bytes_condemned": report.bytes_condemned, "taken_back": report.taken_back,
+            "bytes_condemned": report.bytes_condemned, "kept": report.kept,
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
-            "packs_closed": report.packs_closed, "packs_regrouped": report.packs_regrouped,
-            "calls": calls, "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
+            "packs_closed": report.packs_closed, "packs_regrouped": report.packs_regrouped, "calls": calls,
+            "locked": report.locked, "bytes_locked": report.bytes_locked,
+            "locked_until": report.locked_until.map(output::json_moment), "held": report.held.objects,
+            "held_until": report.held.until.map(output::json_moment), "locks_extended": report.held.extended,
+            "locks_impossible": report.held.is_impossible, "waiting": report.waiting.len(), "not_understood": report.not_understood.len(),
         });
         output.summary("cleanup", exit::DONE, figures);
         Ok(exit::DONE)
@@ -107,11 +110,11 @@ impl Cleanup {
                 output::size(report.bytes_moved)
             ));
         }
-        if report.taken_back > 0 {
+        if report.kept > 0 {
             output.say(&format!(
                 "Kept: {} that {} condemned and needed after all.",
-                output::count(report.taken_back, "object"),
-                if report.taken_back == 1 { "was" } else { "were" }
+                output::count(report.kept, "object"),
+                if report.kept == 1 { "was" } else { "were" }
             ));
         }
         if !self.dry_run {
@@ -132,6 +135,16 @@ impl Cleanup {
                 output::local_moment(last)
             ));
         }
+        if report.locked > 0 {
+            let until = report.locked_until.map(|until| format!(" until {}", output::local_moment(until)));
+            output.say(&format!(
+                "Locked: {} ({}) that nobody needs{}; a cleanup after that deletes them.",
+                output::count(report.locked, "object"),
+                output::size(report.bytes_locked),
+                until.unwrap_or_default()
+            ));
+        }
+        self.tell_held(report, output);
         if report.unfinished.0 > 0 {
             output.say(&format!(
                 "Left alone: {} ({}) that no snapshot needs yet; a backup is running or was interrupted.",
@@ -163,6 +176,24 @@ impl Cleanup {
                 "warning: {} is left as it is: {}; run `strongroom check`",
                 output::path(object.as_bytes()),
                 output::path(problem.as_bytes())
+            ));
+        }
+    }
+
+    /// What is kept locked.
+    fn tell_held(&self, report: &CleanupReport, output: &Output) {
+        let held = &report.held;
+        if held.is_impossible {
+            output::note(
+                "warning: the settings ask for locks, and this store has none; see `strongroom settings --help`",
+            );
+        }
+        if let Some(until) = held.until {
+            output.say(&format!(
+                "Kept locked: {} until {} at least; {} made longer.",
+                output::count(held.objects, "object"),
+                output::local_moment(until),
+                output::count(held.extended, "lock")
             ));
         }
     }

@@ -6,7 +6,7 @@ use ::backup::{ChangeKind, Part};
 use clap::Args;
 use serde_json::json;
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -31,7 +31,7 @@ pub struct Diff {
 
 impl Diff {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let part = |text: &OsString| -> Result<Part, Failure> {
             let argument = SnapshotArgument::parse(text);
             let snapshot = argument.find(&vault, &self.narrow)?;

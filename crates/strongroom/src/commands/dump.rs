@@ -12,7 +12,7 @@ use clap::Args;
 use content::tree::Node;
 use serde_json::json;
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -45,7 +45,7 @@ impl Dump {
                 "name a file with --output",
             ));
         }
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let reader = Reader::new(&vault, CACHE);

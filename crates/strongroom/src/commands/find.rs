@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::ls;
 use super::units::parse_size;
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -43,7 +43,7 @@ pub struct Find {
 
 impl Find {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let snapshots = if self.snapshot.is_empty() {
             SnapshotList::load(&vault)?.matching(&self.narrow.filter())
         } else {

@@ -1,14 +1,16 @@
 //! `init`: a new vault.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ::backup::FirstSettings;
+use ::backup::{FirstSettings, LockSetting};
 use clap::Args;
 use serde_json::json;
-use store::StorageClass;
+use store::{LockMode, StorageClass};
 
-use super::units::{parse_class, parse_duration};
+use super::key::add_key_file;
+use super::units::{parse_class, parse_duration, parse_lock_mode};
 use crate::access::{self, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -31,6 +33,15 @@ pub struct Init {
     /// Keep data in this storage class of an S3 store, such as GLACIER; what is needed to find it stays as it is
     #[arg(long, value_name = "CLASS", value_parser = parse_class)]
     data_class: Option<StorageClass>,
+    /// Write a key into this new file that can add snapshots and not read them, for this machine's backups
+    #[arg(long, value_name = "FILE")]
+    write_only: Option<PathBuf>,
+    /// Lock objects against being deleted for so long, in an S3 bucket that was made with object lock, such as 30d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    lock: Option<Duration>,
+    /// Who may take a lock away before its time: governance, whom the store's owner allows it; compliance, nobody
+    #[arg(long, value_name = "MODE", default_value = "governance", value_parser = parse_lock_mode, requires = "lock")]
+    lock_mode: LockMode,
 }
 
 impl Init {
@@ -45,8 +56,21 @@ impl Init {
             Some(credential) => credential,
             None => passphrase::ask_for_new()?,
         };
-        let first = FirstSettings { delete_delay: self.delete_delay, data_class: self.data_class.clone() };
-        access::create_vault(global, output, &place, credential, &self.label, &first)?;
+        let lock = self.lock.map(|period| LockSetting { period, mode: self.lock_mode });
+        let first =
+            FirstSettings { delete_delay: self.delete_delay, data_class: self.data_class.clone(), lock };
+        if let Some(path) = self.write_only.as_ref().filter(|path| path.symlink_metadata().is_ok()) {
+            let message = format!("there is something at {} already", path.display());
+            return Err(Failure::plain(message, "name a file that is not there yet"));
+        }
+        let vault = access::create_vault(global, output, &place, credential, &self.label, &first)?;
+        if let Some(path) = &self.write_only {
+            add_key_file(&vault, output, path, "write only", true)?;
+            output.say(&format!(
+                "Backups on this machine: give {} with --passphrase-file. It opens nothing that was stored.",
+                path.display()
+            ));
+        }
         output.summary("init", exit::DONE, json!({}));
         Ok(exit::DONE)
     }

@@ -1,8 +1,8 @@
 //! `key`: what opens the vault.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ::backup::{Credential, SlotInfo, SlotKind, Vault};
+use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, Vault};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -38,6 +38,12 @@ enum KeyVerb {
     Passphrase(Passphrase),
     /// Make a new recovery code and print it once
     Recovery(Recovery),
+    /// Seal what is stored from now on with new keys, and make a new recovery code
+    ///
+    /// Whatever opened the vault just now opens everything, and so does the new code. Every other key slot opens only what
+    /// was stored before: add those anew that are still trusted, and remove the others. This is for when somebody may
+    /// have had the keys themselves; to shut out a passphrase or a key file, `key remove` is enough.
+    Renew(Renew),
 }
 
 #[derive(Args, Debug)]
@@ -51,6 +57,9 @@ struct Add {
     /// Make a random key and write it into this new file
     #[arg(long, value_name = "FILE", conflicts_with = "new_passphrase_file")]
     key_file: Option<PathBuf>,
+    /// It can add snapshots and cannot read any: for machines that only back up
+    #[arg(long)]
+    write_only: bool,
 }
 
 #[derive(Args, Debug)]
@@ -74,8 +83,21 @@ struct Recovery {
     label: String,
 }
 
+#[derive(Args, Debug)]
+struct Renew {
+    /// A name for the recovery code, shown by `key list`
+    #[arg(long, value_name = "TEXT", default_value = "recovery code")]
+    label: String,
+}
+
 impl Key {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        if let KeyVerb::Renew(renew) = &self.verb {
+            let (vault, credential) = access::open_with_credential(global)?;
+            renew.run(&vault, credential, output)?;
+            output.summary("key renew", exit::DONE, json!({}));
+            return Ok(exit::DONE);
+        }
         let vault = access::open_vault(global)?;
         let verb = match &self.verb {
             KeyVerb::List => {
@@ -98,6 +120,7 @@ impl Key {
                 recovery.run(&vault, output)?;
                 "key recovery"
             }
+            KeyVerb::Renew(_) => "key renew",
         };
         output.summary(verb, exit::DONE, json!({}));
         Ok(exit::DONE)
@@ -120,18 +143,60 @@ impl Add {
     fn run(&self, vault: &Vault, output: &Output) -> Result<(), Failure> {
         let Some(path) = &self.key_file else {
             let credential = new_passphrase(self.new_passphrase_file.as_ref())?;
-            told(output, "added", &vault.add_slot(&access::slot(credential, &self.label))?);
+            let slot = NewSlot { write_only: self.write_only, ..access::slot(credential, &self.label) };
+            told(output, "added", &vault.add_slot(&slot)?);
             return Ok(());
         };
-        let key = Credential::new_key_file();
-        settings::write_key(path, &key)?;
-        let added = vault.add_slot(&access::slot(key, &self.label)).inspect_err(|_| {
-            // A key that opens nothing would only mislead.
-            let _ = std::fs::remove_file(path);
-        });
-        told(output, "added", &added?);
+        add_key_file(vault, output, path, &self.label, self.write_only)
+    }
+}
+
+/// Makes a random key, writes it into a new file, and adds it.
+pub fn add_key_file(
+    vault: &Vault,
+    output: &Output,
+    path: &Path,
+    label: &str,
+    write_only: bool,
+) -> Result<(), Failure> {
+    let key = Credential::new_key_file();
+    settings::write_key(path, &key)?;
+    let slot = NewSlot { write_only, ..access::slot(key, label) };
+    let added = vault.add_slot(&slot).inspect_err(|_| {
+        // A key that opens nothing would only mislead.
+        let _ = std::fs::remove_file(path);
+    });
+    told(output, "added", &added?);
+    Ok(())
+}
+
+impl Renew {
+    fn run(&self, vault: &Vault, credential: Credential, output: &Output) -> Result<(), Failure> {
+        let slots = vault.slots()?;
+        let label = slots.iter().find(|slot| slot.opened_with).map_or("", |slot| &slot.label);
+        let code = Credential::new_recovery_code();
+        let new = [access::slot(credential, label), access::slot(code.clone(), &self.label)];
+        let added = vault.renew_keys(&new)?;
+        added.iter().for_each(|slot| told(output, "renewed", slot));
+        if let Some(slot) = added.last() {
+            tell_code(output, slot, &code);
+        }
+        let others: Vec<_> = slots.iter().filter(|slot| !slot.opened_with).collect();
+        if !others.is_empty() {
+            output.say(
+                "These open only what was stored until now; add anew what is trusted, and remove the rest:",
+            );
+            others.iter().for_each(|slot| show(output, slot));
+        }
         Ok(())
     }
+}
+
+fn tell_code(output: &Output, slot: &SlotInfo, code: &Credential) {
+    let code = code.text();
+    output.event(&json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }));
+    output.line(&format!("Recovery code:  {}", code.expose()));
+    output.line("Write it down and keep it away from this machine. It is shown only this once.");
 }
 
 impl Passphrase {
@@ -157,10 +222,7 @@ impl Recovery {
     fn run(&self, vault: &Vault, output: &Output) -> Result<(), Failure> {
         let credential = Credential::new_recovery_code();
         let slot = vault.add_slot(&access::slot(credential.clone(), &self.label))?;
-        let code = credential.text();
-        output.event(&json!({ "type": "recovery_code", "slot": slot.id, "recovery_code": code.expose() }));
-        output.line(&format!("Recovery code:  {}", code.expose()));
-        output.line("Write it down and keep it away from this machine. It is shown only this once.");
+        tell_code(output, &slot, &credential);
         output.say("Codes made before still work; `strongroom key remove` takes them away.");
         Ok(())
     }

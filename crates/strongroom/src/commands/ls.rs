@@ -7,7 +7,7 @@ use clap::Args;
 use content::tree::{Entry, Node};
 use serde_json::{Value, json};
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -36,7 +36,7 @@ pub struct Ls {
 
 impl Ls {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let argument = SnapshotArgument::parse(&self.snapshot);
         let snapshot = argument.find(&vault, &self.narrow)?;
         let reader = Reader::new(&vault, CACHE);

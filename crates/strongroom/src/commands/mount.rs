@@ -10,7 +10,7 @@ use ::backup::{Error, Progress, SnapshotList, mount};
 use clap::Args;
 use serde_json::json;
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -35,7 +35,7 @@ pub struct Mount {
 
 impl Mount {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let list = SnapshotList::load(&vault)?;
         for (name, damage) in &list.damaged {
             output::note(&format!("note: {name} is not shown: {damage}"));

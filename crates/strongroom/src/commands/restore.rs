@@ -5,7 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::backup::{Overwrite, Reader, RestoreReport, RestoreRequest, Snapshot, Vault, restore};
+use ::backup::{
+    Overwrite, Reader, ReadingTenure, RestoreReport, RestoreRequest, Snapshot, SnapshotList, Vault,
+    restore_during,
+};
 use clap::{Args, ValueEnum};
 use files::Selection;
 use serde_json::json;
@@ -101,9 +104,17 @@ pub struct Restore {
 }
 
 /// Where a part of a snapshot was: a folder's contents go back into it, anything else into the folder it was in.
-fn place(vault: &Arc<Vault>, snapshot: &Snapshot, part: &[u8]) -> Result<PathBuf, Failure> {
+fn place(
+    vault: &Arc<Vault>,
+    tenure: Option<&ReadingTenure>,
+    snapshot: &Snapshot,
+    part: &[u8],
+) -> Result<PathBuf, Failure> {
     let path = PathBuf::from("/").join(OsStr::from_bytes(part));
-    let reader = Reader::new(vault, TREE_CACHE);
+    let reader = match tenure {
+        Some(tenure) => Reader::during(tenure, TREE_CACHE)?,
+        None => Reader::new(vault, TREE_CACHE),
+    };
     let root = reader.open(snapshot)?;
     match reader.lookup(&root, part)? {
         Some(entry) if !entry.is_directory() => Ok(path.parent().map_or_else(|| "/".into(), PathBuf::from)),
@@ -118,12 +129,19 @@ impl Restore {
         };
         let selection = Selection::new(&bytes(&self.include), &bytes(&self.exclude));
         let selection = selection.map_err(|error| Failure::of(&error, "see `strongroom restore --help`"))?;
-        let vault = access::open_limited(global, Limits { upload: None, download: self.limit_download })?;
+        let vault = access::open_to_read(global, Limits { upload: None, download: self.limit_download })?;
         let argument = SnapshotArgument::parse(&self.snapshot);
-        let snapshot = argument.find(&vault, &self.narrow)?;
+        // It holds what it will choose from.
+        let tenure = ReadingTenure::begin(&vault);
+        let tenure = tenure.as_ref();
+        let list = match tenure {
+            Some(tenure) => SnapshotList::load_during(tenure)?,
+            None => SnapshotList::load(&vault)?,
+        };
+        let snapshot = argument.find_in(&list, &self.narrow)?;
         let target = match &self.target {
             Some(target) => target.clone(),
-            None => place(&vault, &snapshot, &argument.path)?,
+            None => place(&vault, tenure, &snapshot, &argument.path)?,
         };
         let request = RestoreRequest {
             snapshot,
@@ -141,7 +159,7 @@ impl Restore {
             return Ok(exit::DONE);
         }
         let shown = Shown::start(output);
-        let report = restore(&vault, &request, shown.progress())?;
+        let report = restore_during(tenure, &vault, &request, shown.progress())?;
         shown.end();
         let partial = report.problems.iter().any(|problem| problem.kind.is_error());
         let code = if partial { exit::PARTIAL } else { exit::DONE };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ::backup::{Delays, InTrash, Pins, Snapshot, SnapshotList, Until};
+use ::backup::{Delays, InTrash, Pins, SealedSnapshot, Snapshot, SnapshotList, Until};
 use clap::Args;
 use content::tree::Time;
 use serde_json::{Value, json};
 use vault::error::Damage;
 
-use crate::access;
+use crate::access::{self, Limits};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
@@ -66,7 +66,7 @@ impl Beside {
 
 impl Snapshots {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let vault = access::open_vault(global)?;
+        let vault = access::open_to_read(global, Limits::default())?;
         let list = SnapshotList::load(&vault)?;
         let filter = self.narrow.filter();
         let (snapshots, damaged): (Vec<_>, Vec<_>) = if self.trash {
@@ -84,9 +84,11 @@ impl Snapshots {
                 let beside = Beside::pinned(&pins, &snapshot);
                 (snapshot, beside)
             };
-            (list.matching(&filter).into_iter().map(beside).collect(), list.damaged)
+            (list.matching(&filter).into_iter().map(beside).collect(), list.damaged.clone())
         };
-        match (snapshots.is_empty(), self.trash) {
+        let in_place = |sealed: &&SealedSnapshot| list.in_trash(sealed.id).is_some() == self.trash;
+        let sealed: Vec<_> = list.sealed.iter().filter(in_place).collect();
+        match (snapshots.is_empty() && sealed.is_empty(), self.trash) {
             (true, false) if list.trash.is_empty() => {
                 output.say("There are no snapshots yet; `strongroom backup PATH` makes one.");
             }
@@ -100,12 +102,18 @@ impl Snapshots {
         for (snapshot, beside) in &snapshots {
             self.show(output, snapshot, beside);
         }
-        for (name, damage) in &damaged {
+        for sealed in &sealed {
+            tell_sealed(output, sealed);
+        }
+        for (name, damage) in
+            damaged.iter().filter(|(_, damage)| *damage != Damage::Sealed || sealed.is_empty())
+        {
             tell_damage(output, name, damage);
         }
         let is_damaged = damaged.iter().any(|(_, damage)| !damage.is_newer());
         let code = if is_damaged { exit::DAMAGED } else { exit::DONE };
-        let figures = json!({ "snapshots": snapshots.len(), "unreadable": damaged.len() });
+        let figures =
+            json!({ "snapshots": snapshots.len(), "sealed": sealed.len(), "unreadable": damaged.len() });
         output.summary("snapshots", code, figures);
         Ok(code)
     }
@@ -160,6 +168,25 @@ impl Snapshots {
             }
         }
     }
+}
+
+/// What is public of a snapshot that the key does not open.
+fn tell_sealed(output: &Output, sealed: &SealedSnapshot) {
+    let envelope = &sealed.envelope;
+    let why =
+        if sealed.is_write_only { "this key can only add" } else { "sealed with newer keys than these" };
+    output.event(&json!({
+        "type": "sealed", "id": sealed.id.to_string(), "time": output::json_time(Time { seconds: envelope.time.0, nanoseconds: envelope.time.1 }),
+        "files": envelope.files, "bytes": envelope.bytes, "write_only": sealed.is_write_only,
+    }));
+    output.line(&format!(
+        "{:8}  {:25}  {:16}  {:>10}  {:>10}  ({why})",
+        sealed.id.short(),
+        output::local_time(envelope.time.0),
+        "",
+        output::number(envelope.files),
+        output::size(envelope.bytes),
+    ));
 }
 
 fn tell_damage(output: &Output, name: &str, damage: &Damage) {

@@ -1,6 +1,6 @@
 //! `stats`: how much is stored, and how well it packs.
 
-use ::backup::stats;
+use ::backup::{Protection, VaultStats, stats};
 use clap::Args;
 use serde_json::json;
 
@@ -17,6 +17,39 @@ use crate::progress_bar::Shown;
 /// Deduplication and compression are shown apart, over all snapshots together.
 #[derive(Args, Debug)]
 pub struct Stats {}
+
+/// What keeps the vault's objects from whoever holds the store's credential, in words.
+fn protection(found: &VaultStats, is_remote: bool) -> String {
+    let danger = found.abilities.as_ref().and_then(|found| abilities::danger(found, is_remote));
+    match (found.protection(), &found.lock) {
+        (Some(Protection::Locked), Some(lock)) => {
+            let words = abilities::lock_words(lock);
+            match found.locked_until {
+                Some(until) => {
+                    format!(
+                        "locked for {words}; what is needed, until {} at least",
+                        output::local_moment(until)
+                    )
+                }
+                None => {
+                    format!("locked for {words} as it is written; `strongroom cleanup` keeps the locks up")
+                }
+            }
+        }
+        (Some(Protection::Locked), None) => "the store locks every object by itself".to_owned(),
+        (_, Some(lock)) => format!(
+            "the settings ask for a lock of {}, and this store has none; {}",
+            abilities::lock_words(lock),
+            danger.unwrap_or_else(|| "run `strongroom store test`".to_owned())
+        ),
+        (Some(Protection::Versioned), None) => {
+            format!("older versions are kept: {}", danger.unwrap_or_else(|| "nothing is locked".to_owned()))
+        }
+        (Some(Protection::Nothing) | None, None) => {
+            danger.unwrap_or_else(|| "not known; run `strongroom store test`".to_owned())
+        }
+    }
+}
 
 impl Stats {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
@@ -74,11 +107,9 @@ impl Stats {
             Some(abilities) => {
                 let (age, words) = (abilities::age(abilities), abilities::words(abilities));
                 output.line(&format!("Store       tested {age}; {words}"));
-                if let Some(danger) = abilities::danger(abilities, vault.store().is_remote()) {
-                    output.line(&format!("            {danger}"));
-                }
             }
         }
+        output.line(&format!("Protection  {}", protection(&found, vault.store().is_remote())));
         let broken = found.snapshots_damaged + found.fragments_damaged;
         if broken > 0 {
             output::note(&format!(
@@ -95,6 +126,9 @@ impl Stats {
             "bytes_index": found.stored.index, "bytes_snapshots": found.stored.snapshots,
             "dedup_ratio": found.dedup_ratio(), "compression_ratio": found.compression_ratio(),
             "key_slots": found.key_slots,
+            "protection": found.protection().map(Protection::name),
+            "lock": found.lock.map(|lock| lock.period.as_secs()), "lock_mode": found.lock.map(|lock| lock.mode.name()),
+            "locked_until": found.locked_until.map(output::json_moment),
             "store": found.abilities.map(|found| {
                 let tested = content::tree::Time { seconds: found.tested, nanoseconds: 0 };
                 output::with(json!({ "tested": output::json_time(tested) }), abilities::json(&found))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::backup::{Abilities, record_abilities};
+use ::backup::{Abilities, Harm, record_abilities, recover};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use store::Store as ObjectStore;
@@ -10,13 +10,14 @@ use store::probe::{Found, Probed, Tried, probe_blocking};
 use store::survey::Survey;
 
 use super::abilities;
-use crate::access::Place;
+use crate::access::{Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Output};
+use crate::progress_bar::Shown;
 
-/// Try what a store allows
+/// Try what a store allows, or bring back what somebody took away from it
 #[derive(Args, Debug)]
 #[command(disable_help_subcommand = true)]
 pub struct Store {
@@ -31,6 +32,12 @@ enum StoreVerb {
     /// It also finds out what protects what is there (versioning, object lock). If the store holds a vault, what was found is
     /// kept in it, and shown by stats.
     Test(Test),
+    /// Bring back objects of a vault that somebody deleted or overwrote in its store
+    ///
+    /// For stores that keep older versions: S3 buckets with versioning or object lock, and Swift containers with versioning.
+    /// Of each object that was deleted or changed, the version whose bytes are what its name says becomes the current one
+    /// again. It needs no passphrase. A check afterwards says whether all is there.
+    Recover(Recover),
 }
 
 #[derive(Args, Debug)]
@@ -40,12 +47,85 @@ struct Test {
     location: Option<String>,
 }
 
+#[derive(Args, Debug)]
+struct Recover {
+    /// The store; the vault's when none is named
+    #[arg(value_name = "URL|PATH")]
+    location: Option<String>,
+    /// Say what would be brought back, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The place that is named, or the vault's.
+fn place(global: &Global, named: Option<&String>) -> Result<Place, Failure> {
+    let mut global = global.clone();
+    global.vault = named.cloned().or(global.vault);
+    Place::of(&global)
+}
+
 impl Store {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
-        let StoreVerb::Test(test) = &self.verb;
-        let mut global = global.clone();
-        global.vault = test.location.clone().or(global.vault);
-        let place = Place::of(&global)?;
+        match &self.verb {
+            StoreVerb::Test(test) => test.run(global, output),
+            StoreVerb::Recover(recover) => recover.run(global, output),
+        }
+    }
+}
+
+impl Recover {
+    fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let place = place(global, self.location.as_ref())?;
+        let versioned = place.open_versioned()?;
+        let store = place.open_store(Limits::default())?;
+        let shown = Shown::start(output);
+        let report = recover(&store, &versioned, self.dry_run, shown.progress());
+        shown.end();
+        let report = report?;
+        for back in &report.back {
+            let harm = match back.harm {
+                Harm::Deleted => "deleted",
+                Harm::Overwritten => "overwritten",
+            };
+            output.event(&json!({
+                "type": "recovered", "object": back.name, "harm": harm, "bytes": back.size,
+                "written": output::json_moment(back.written),
+            }));
+            output.line(&format!(
+                "{harm:<12} {} ({}, written {})",
+                back.name,
+                output::size(back.size),
+                output::local_moment(back.written)
+            ));
+        }
+        for object in &report.lost {
+            output.event(&json!({ "type": "lost", "object": object, "message": NO_VERSION }));
+            output.line(&format!("LOST         {object}: {NO_VERSION}"));
+        }
+        let code = if report.lost.is_empty() { exit::DONE } else { exit::DAMAGED };
+        let back = output::count(report.back.len() as u64, "object");
+        output.say(&match (report.back.is_empty(), self.dry_run) {
+            (true, _) => {
+                format!("Nothing to bring back among {}.", output::count(report.objects, "object"))
+            }
+            (false, true) => format!("{back} could be brought back."),
+            (false, false) => format!("{back} brought back. Run `strongroom check --read-data` now."),
+        });
+        let figures = json!({
+            "location": place.shown(), "dry_run": self.dry_run, "objects": report.objects,
+            "recovered": report.back.len(), "lost": report.lost.len(),
+        });
+        output.summary("store recover", code, figures);
+        Ok(code)
+    }
+}
+
+/// Why an object cannot be brought back.
+const NO_VERSION: &str = "no version of it is what its name says";
+
+impl Test {
+    fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
+        let place = place(global, self.location.as_ref())?;
         let (store, surveyed) = place.open_surveyed()?;
         let Probed { tried, found } =
             probe_blocking(store.clone(), surveyed).map_err(::backup::Error::from)?;

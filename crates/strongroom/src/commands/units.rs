@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::StorageClass;
+use store::{LockMode, StorageClass};
 
 /// Bytes with an optional unit: K, M, G, T (binary, with or without iB).
 pub fn parse_size(text: &str) -> Result<u64, String> {
@@ -72,6 +72,23 @@ pub fn parse_class_or_none(text: &str) -> Result<ClassOrNone, String> {
         return Ok(ClassOrNone(None));
     }
     parse_class(text).map(|class| ClassOrNone(Some(class)))
+}
+
+/// A period, or that none is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeriodOrNone(pub Option<Duration>);
+
+/// A duration, or `none`.
+pub fn parse_period_or_none(text: &str) -> Result<PeriodOrNone, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(PeriodOrNone(None));
+    }
+    parse_duration(text).map(|period| PeriodOrNone(Some(period)))
+}
+
+/// How a lock is kept: `governance` or `compliance`.
+pub fn parse_lock_mode(text: &str) -> Result<LockMode, String> {
+    LockMode::from_name(text).ok_or_else(|| format!("{text:?} is neither governance nor compliance"))
 }
 
 /// A number of days: at least one.

@@ -25,7 +25,7 @@ const VERBS: [&str; 21] = [
     "completions",
     "man",
 ];
-const KEY_VERBS: [&str; 5] = ["list", "add", "remove", "passphrase", "recovery"];
+const KEY_VERBS: [&str; 6] = ["list", "add", "remove", "passphrase", "recovery", "renew"];
 
 /// The first word of each line.
 fn first_words(text: &str) -> Vec<&str> {

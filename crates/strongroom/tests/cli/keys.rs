@@ -149,3 +149,62 @@ fn programs_that_are_run_do_not_get_the_secret() {
     let key = format!("test -z \"$STRONGROOM_PASSPHRASE\" && echo {KEY}");
     world.ok(&["snapshots", "--passphrase-command", &key]);
 }
+
+#[test]
+fn a_machine_that_can_only_add_backs_up_and_a_person_restores() {
+    let world = World::new();
+    let with = |arguments: &[&str], passphrase: &str| {
+        let arguments = [arguments, &["--vault", "vault"]].concat();
+        Outcome::of(world.command(&arguments).env("STRONGROOM_PASSPHRASE", passphrase))
+    };
+    fs::write(world.path("taken"), "mine").unwrap();
+    let refused = with(&["init", "--write-only", "taken"], KEY);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("taken") && !world.path("vault").exists(), "{refused:?}");
+    let made = with(&["init", "--write-only", "machine.key"], KEY);
+    assert!(made.code == Some(0) && made.out.contains("machine.key"), "{made:?}");
+
+    let machine = fs::read_to_string(world.path("machine.key")).unwrap();
+    let machine = machine.lines().next().unwrap();
+    for _ in 0..2 {
+        let outcome = with(&["backup", "files"], machine);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+    let listed = with(&["snapshots"], machine);
+    assert_eq!((listed.code, listed.out.matches("can only add").count()), (Some(0), 2), "{listed:?}");
+    let refused = with(&["restore", "latest", "--target", "out"], machine);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("passphrase") && !world.path("out").exists(), "{refused:?}");
+    let restored = with(&["restore", "latest", "--target", "out"], KEY);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert_eq!(with(&["check", "--read-data"], KEY).code, Some(0));
+}
+
+#[test]
+fn renewed_keys_leave_the_old_code_what_was_there() {
+    let world = World::with_snapshot();
+    let (events, code) = world.json(&["key", "recovery"]);
+    assert_eq!(code, Some(0));
+    let told = |events: &[serde_json::Value]| {
+        let event = events.iter().find(|event| event["type"] == "recovery_code").unwrap();
+        event["recovery_code"].as_str().unwrap().to_owned()
+    };
+    let old = told(&events);
+    let (events, code) = world.json(&["key", "renew"]);
+    assert_eq!(code, Some(0), "{events:?}");
+    let new = told(&events);
+    world.backup();
+    let with = |passphrase: &str| {
+        let mut command = world.command(&["restore", "latest", "--dry-run", "--target", "out"]);
+        Outcome::of(command.env("STRONGROOM_PASSPHRASE", passphrase))
+    };
+    assert_eq!((with(KEY).code, with(&new).code), (Some(0), Some(0)));
+    let refused = with(&old);
+    assert_eq!(refused.code, Some(11), "{refused:?}");
+    assert!(refused.err.contains("newer keys"), "{refused:?}");
+    let mut command = world.command(&["snapshots", "--json"]);
+    let listed = Outcome::of(command.env("STRONGROOM_PASSPHRASE", &old));
+    let kinds =
+        |kind: &str| crate::world::events(&listed.out).iter().filter(|event| event["type"] == kind).count();
+    assert_eq!((kinds("snapshot"), kinds("sealed")), (1, 1), "{listed:?}");
+}

@@ -223,3 +223,28 @@ fn a_quiet_run_says_nothing_that_was_not_asked_for() {
     }
     assert!(world.ok(&["ls", "--quiet", &world.latest("")]).contains("note.txt"));
 }
+
+#[test]
+fn a_folder_neither_locks_nor_keeps_versions_and_says_so() {
+    let world = World::with_snapshot();
+    for (arguments, says) in [
+        (&["settings", "--lock", "30d"][..], "only S3 can lock objects"),
+        (&["settings", "--lock-mode", "compliance"], "there is no lock to have a mode"),
+        (&["settings", "--lock", "30"], "not a duration"),
+        (&["init", "--vault", "other", "--lock", "30d"], "only S3 can lock objects"),
+        (
+            &["init", "--vault", "other", "--lock", "30d", "--lock-mode", "firm"],
+            "neither governance nor compliance",
+        ),
+        (&["store", "recover", "--dry-run"], "only Swift and S3 keep versions"),
+    ] {
+        let refused = world.run(arguments);
+        assert!(matches!(refused.code, Some(1 | 2)) && refused.err.contains(says), "{refused:?}");
+    }
+    assert!(!world.path("other/keys").exists(), "nothing was begun");
+    assert!(world.ok(&["settings"]).contains("Lock on objects         none"));
+    assert!(world.ok(&["stats"]).contains("Protection  not known"));
+    // A setting that is there already, and one that takes it away, are no change.
+    let (events, _) = world.json(&["settings", "--lock", "none"]);
+    assert_eq!(events[0]["changed"], false);
+}

@@ -24,7 +24,7 @@ pub(super) struct Listing {
 }
 
 /// Folders of objects named by their hash that a check lets be.
-const LET_BE: [&str; 4] = [name::SNAPSHOTS, name::INDEX, name::VERIFIED, name::ABILITIES];
+const LET_BE: [&str; 5] = [name::SNAPSHOTS, name::INDEX, name::VERIFIED, name::ABILITIES, name::LOCKS];
 
 impl Listing {
     /// Lists everything, in the order that the module above explains. Other names become notes.

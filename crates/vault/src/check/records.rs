@@ -1,7 +1,7 @@
 //! Small records: damage, forgotten snapshots, pins, settings, condemnations and relocations.
 
 use bytes::Bytes;
-use store::ObjectInfo;
+use store::{Kind, ObjectInfo};
 
 use super::fetches::Fetches;
 use super::finding::Finding;
@@ -67,6 +67,8 @@ impl Check<'_> {
                     Err(Damage::HashMismatch)
                 }
                 Ok(bytes) => decode(&bytes),
+                // Somebody removed it since it was listed: a mark is taken back, a record replaced.
+                Err(error) if error.kind == Kind::NotFound => continue,
                 Err(error) => {
                     self.report.findings.add(unreadable(error, advice)?);
                     continue;

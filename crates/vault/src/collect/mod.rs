@@ -9,8 +9,9 @@
 
 mod compact;
 mod fragments;
+mod hold;
 mod plan;
-mod proof;
+pub(crate) mod proof;
 mod regroup;
 mod sweep;
 mod view;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use store::{Calls, Counted, StorageClass, Store};
 
+pub use hold::Held;
 pub use plan::{Plan, plan};
 pub use regroup::{Owner, OwnerError};
 pub use view::{Authority, FragmentSeen, OriginSeen, PackObject, Standing, View};
@@ -30,11 +32,13 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{self, Lease, Renewal, Role, Seen};
+use crate::locks::Locks;
 pub use crate::moving::Sealed;
 use crate::name::{self, ObjectHash, PackId, SystemId, VaultId};
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::sabotage::{Rule, keeps};
+use crate::settings::LockSetting;
 use crate::trash;
 
 /// How long the names of deleted objects are remembered, so that none is written again while a delete that was sent
@@ -62,6 +66,10 @@ pub struct Options {
     pub keeps_data: bool,
     /// The storage class for packs of data.
     pub data_class: Option<StorageClass>,
+    /// How objects are locked, if they are.
+    pub lock: Option<LockSetting>,
+    /// The longest period for which objects were ever to be locked.
+    pub lock_longest: Duration,
     /// How long the collector's own lease lasts.
     pub lease: Duration,
     /// Only look.
@@ -79,6 +87,8 @@ impl Options {
             max_move: None,
             keeps_data: false,
             data_class: None,
+            lock: None,
+            lock_longest: Duration::ZERO,
             lease: lease::DURATION,
             dry_run: false,
         }
@@ -130,7 +140,7 @@ pub struct Report {
     /// The bytes of these.
     pub bytes_condemned: u64,
     /// Condemned objects that are needed after all, and stay.
-    pub taken_back: u64,
+    pub kept: u64,
     /// Segments that were moved to new packs.
     pub segments_moved: u64,
     /// The bytes of these.
@@ -147,6 +157,14 @@ pub struct Report {
     pub bytes_unused: u64,
     /// What waits, and for what.
     pub waiting: Vec<Waiting>,
+    /// Condemned objects that a lock keeps from being deleted.
+    pub locked: u64,
+    /// The bytes of the packs among them.
+    pub bytes_locked: u64,
+    /// When the last of these locks ends, by the store's clock, as far as that is known.
+    pub locked_until: Option<SystemTime>,
+    /// What is needed, and kept locked.
+    pub held: Held,
     /// Objects that are not understood, and why: they stay, and if one of them is a snapshot, so do all packs.
     pub not_understood: Vec<(String, String)>,
     /// Calls made to the store, by kind; not those of the owner.
@@ -191,6 +209,10 @@ struct Collector<'a> {
     false_copies: HashSet<(PackId, ObjectHash)>,
     /// Whoever has a key, if somebody does.
     owner: Option<&'a mut dyn Owner>,
+    /// Until when objects are locked, as far as that is known.
+    locks: Locks,
+    /// What this cleanup condemned.
+    condemned_now: HashSet<Condemned>,
 }
 
 /// Cleans up the vault in `store`. `random` gives 16 fresh random bytes each time.
@@ -218,8 +240,17 @@ pub async fn cleanup_with(
     let owner = owner.map(|owner| owner as &mut dyn Owner);
     let id = random();
     let lease = Lease::begin(store, vault, id, SystemId::default(), Role::Collector, options.lease).await?;
-    let false_copies = HashSet::new();
-    let mut collector = Collector { store, vault, options, random, lease, false_copies, owner };
+    let mut collector = Collector {
+        store,
+        vault,
+        options,
+        random,
+        lease,
+        false_copies: HashSet::new(),
+        owner,
+        locks: Locks::default(),
+        condemned_now: HashSet::new(),
+    };
     let mut report = Report::default();
     let outcome = collector.run(watch, &mut report).await;
     // What is left of it runs out.
@@ -245,6 +276,9 @@ impl Collector<'_> {
             report.promise(&view, &plan);
             return Ok(());
         }
+        if self.store.has_locks() {
+            self.locks = Locks::read(self.store.as_ref(), self.vault).await?;
+        }
         self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
         if !self.false_copies.is_empty() {
             plan = plan::plan(&view, self.options, &self.false_copies);
@@ -253,11 +287,14 @@ impl Collector<'_> {
         let condemned = self.condemn(&view, &plan, &regrouping, watch, report).await.map_err(lost)?;
         self.tidy(&view).await?;
         self.tidy_closings(&view).await?;
+        watch.stage("locking what is needed");
+        self.hold(&view, &plan, report).await.map_err(lost)?;
         if condemned && self.options.settle.is_zero() && !watch.is_cancelled() {
             // The store hides nothing: only those who are at work right now need to be waited for.
             let view = self.look(watch).await?;
             let plan = plan::plan(&view, self.options, &self.false_copies);
             report.waiting.clear();
+            (report.locked, report.bytes_locked, report.locked_until) = (0, 0, None);
             self.sweep(&view, &plan, watch, report).await.map_err(lost)?;
             report.note(&view, &plan);
             if !self.false_copies.is_empty() {
@@ -345,6 +382,7 @@ impl Collector<'_> {
         objects.sort();
         self.still_there().await?;
         condemned::write(self.store.as_ref(), self.vault, (self.random)(), &objects).await?;
+        self.condemned_now.extend(objects);
         Ok(true)
     }
 
@@ -361,31 +399,7 @@ impl Collector<'_> {
         let old: Vec<_> = old.filter(|hash| !condemned.contains(hash)).collect();
         // Made anew from what is there, so a record that was lost comes back.
         let mut wanted = new;
-        for (pack, object) in plan.keepers.iter().filter(|(_, object)| !going.contains(object)) {
-            let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
-            // A snapshot may name another object even for what was never moved: that one was the copy, and went.
-            let is_named_otherwise =
-                view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
-            let moved =
-                origins.iter().filter(|origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
-            let place = |origin: &OriginSeen| Moved {
-                pack: *pack,
-                object: *object,
-                segments: origin.present.clone(),
-            };
-            wanted.extend(moved.map(place));
-        }
-        // Where it cannot be told which object is the one, all that were known stay known.
-        let stays = |object: &ObjectHash| {
-            view.objects.contains_key(object) && !going.contains(object) && keeps(Rule::DisputedMovesStay)
-        };
-        let disputed =
-            view.moved.all_moved().filter(|(pack, object, _)| plan.disputed.contains(pack) && stays(object));
-        wanted.extend(disputed.map(|(pack, object, segments)| Moved {
-            pack,
-            object,
-            segments: segments.clone(),
-        }));
+        wanted.extend(to_be_told(view, plan).filter(|moved| !going.contains(&moved.object)));
         wanted.sort_by_key(|moved| (moved.pack, moved.object));
         wanted.dedup();
         let is_right = view.moved.all_moved().count() == wanted.len()
@@ -406,7 +420,7 @@ impl Collector<'_> {
     async fn tidy(&mut self, view: &View) -> Result<(), VaultError> {
         for lease in &view.leases {
             if lease.name != self.lease.name() && self.options.over_at(lease) + LEASES_KEPT <= view.now {
-                self.store.delete(&lease.name).await?;
+                self.store.discard(&lease.name).await?;
             }
         }
         let gone = |forgotten: &&trash::Forgotten| !view.snapshots.contains_key(&forgotten.mark.snapshot);
@@ -426,10 +440,32 @@ impl Collector<'_> {
         }
         records::write(self.store.as_ref(), name::TRASH, trash::encode(self.vault, &marks)).await?;
         for object in objects.difference(&shared) {
-            self.store.delete(object).await?;
+            self.store.discard(object).await?;
         }
         Ok(())
     }
+}
+
+/// What relocations have to say of the objects that are kept.
+fn to_be_told<'a>(view: &'a View, plan: &'a Plan) -> impl Iterator<Item = Moved> + 'a {
+    let of_keepers = plan.keepers.iter().flat_map(|(pack, object)| {
+        let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
+        // A snapshot may name another object even for what was never moved: that one was the copy, and went.
+        let is_named_otherwise =
+            view.named.get(pack).is_some_and(|named| named.iter().any(|named| named != object));
+        let moved =
+            origins.iter().filter(move |origin| origin.pack == *pack && (origin.moved || is_named_otherwise));
+        moved.map(|origin| Moved { pack: *pack, object: *object, segments: origin.present.clone() })
+    });
+    // Where it cannot be told which object is the one, all that were known stay known; also by relocations that were
+    // condemned while the object was hidden, or nobody needed the pack.
+    let stays = |pack: PackId, object: ObjectHash| {
+        plan.disputed.contains(&pack) && view.objects.contains_key(&object) && keeps(Rule::DisputedMovesStay)
+    };
+    let known = view.moved.all_moved().filter(move |(pack, object, _)| stays(*pack, *object));
+    let known = known.map(|(pack, object, segments)| Moved { pack, object, segments: segments.clone() });
+    let before = view.moved.all_moved_before().filter(move |moved| stays(moved.pack, moved.object));
+    of_keepers.chain(known).chain(before.cloned())
 }
 
 /// How a lost lease travels through code that knows only errors of the vault.
@@ -445,6 +481,7 @@ fn lost(error: VaultError) -> CleanupError {
 impl Report {
     /// Adds what a cleanup did that followed right after this one.
     pub fn follow(&mut self, next: Self) {
+        let extended = self.held.extended + next.held.extended;
         let Self { bytes_live, bytes_unused, unfinished, waiting, not_understood, ended_early, .. } = next;
         self.snapshots_deleted += next.snapshots_deleted;
         self.packs_deleted += next.packs_deleted;
@@ -452,13 +489,15 @@ impl Report {
         self.snapshots_condemned += next.snapshots_condemned;
         self.packs_condemned += next.packs_condemned;
         self.bytes_condemned += next.bytes_condemned;
-        self.taken_back += next.taken_back;
         self.segments_moved += next.segments_moved;
         self.bytes_moved += next.bytes_moved;
         self.packs_closed += next.packs_closed;
         self.packs_regrouped += next.packs_regrouped;
         (self.bytes_live, self.bytes_unused, self.unfinished) = (bytes_live, bytes_unused, unfinished);
-        (self.waiting, self.ended_early) = (waiting, ended_early);
+        (self.waiting, self.ended_early, self.kept) = (waiting, ended_early, next.kept);
+        (self.locked, self.bytes_locked, self.locked_until) =
+            (next.locked, next.bytes_locked, next.locked_until);
+        self.held = Held { extended, ..next.held };
         for (operation, count) in next.calls {
             match self.calls.iter_mut().find(|(of, _)| *of == operation) {
                 Some((_, calls)) => *calls += count,

@@ -51,7 +51,7 @@ impl Plan {
         }
         let cost = used(self, object, seen);
         let fits = options.max_move.is_none_or(|most| self.moved_bytes + cost <= most);
-        let may_move = fits && is_movable(view, options, &view.row.of(What::Pack), self, object, seen);
+        let may_move = fits && is_movable(view, options, self, object, seen);
         if may_move {
             self.moves.push(object);
             self.moved_bytes += cost;
@@ -61,14 +61,7 @@ impl Plan {
 }
 
 /// Whether an object may be emptied.
-fn is_movable(
-    view: &View,
-    options: &Options,
-    condemned: &HashSet<ObjectHash>,
-    plan: &Plan,
-    object: ObjectHash,
-    seen: &PackObject,
-) -> bool {
+fn is_movable(view: &View, options: &Options, plan: &Plan, object: ObjectHash, seen: &PackObject) -> bool {
     let whole = seen
         .origins
         .iter()
@@ -76,7 +69,7 @@ fn is_movable(
     // Before that, an older one could be hidden still.
     let is_settled = seen.modified + options.settle + options.settle <= view.now;
     let may_move = seen.kind == PackKind::Tree || !options.keeps_data;
-    whole && may_move && is_settled && plan.needed.contains(&object) && !condemned.contains(&object)
+    whole && may_move && is_settled && plan.needed.contains(&object)
 }
 
 /// Makes the plan. `false_copies` are objects that were found not to hold what they say of a pack.
@@ -118,7 +111,7 @@ pub fn plan(view: &View, options: &Options, false_copies: &HashSet<(PackId, Obje
             continue;
         } else {
             let was_needed = seen.origins.iter().any(|origin| {
-                view.expired_needs.contains(&origin.pack) || view.live.contains_key(&origin.pack)
+                view.expired_needs.contains_key(&origin.pack) || view.live.contains_key(&origin.pack)
             });
             let is_young = seen.modified + options.unfinished > view.now
                 || oldest.is_some_and(|begun| seen.modified >= begun);
@@ -177,6 +170,11 @@ fn keeper(
         (_, [object]) if !named.iter().any(|named| view.objects.contains_key(named)) => {
             is_full(object).then_some(*object)
         }
+        // It was condemned when nobody needed the pack, and somebody relied on it.
+        _ if !named.iter().any(|named| view.objects.contains_key(named)) => {
+            let had_moved = |object: &&ObjectHash| view.moved.had_moved(pack, **object) && is_full(object);
+            objects.iter().filter(had_moved).min_by_key(rank).copied()
+        }
         _ => None,
     }
 }
@@ -190,13 +188,16 @@ fn used(plan: &Plan, object: ObjectHash, seen: &PackObject) -> u64 {
 }
 
 fn choose_moves(view: &View, options: &Options, condemned: &HashSet<ObjectHash>, plan: &mut Plan) {
-    let movable = |(object, seen): &(&ObjectHash, &PackObject)| {
-        is_movable(view, options, condemned, plan, **object, seen)
-    };
+    let movable =
+        |(object, seen): &(&ObjectHash, &PackObject)| is_movable(view, options, plan, **object, seen);
     let candidates: Vec<_> = view.objects.iter().filter(movable).collect();
     let unused = |object: ObjectHash, seen: &PackObject| seen.size.saturating_sub(used(plan, object, seen));
     let share = |object: ObjectHash, seen: &PackObject| unused(object, seen) as f64 / seen.size.max(1) as f64;
-    let mut chosen: Vec<(ObjectHash, &PackObject)> = Vec::new();
+    // What is condemned and needed after all stays condemned: it goes when all of value in it is elsewhere.
+    let (rescued, candidates): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|(object, _)| condemned.contains(*object));
+    let mut chosen: Vec<(ObjectHash, &PackObject)> =
+        rescued.into_iter().map(|(object, seen)| (*object, seen)).collect();
     let mut small: HashMap<PackKind, Vec<(ObjectHash, &PackObject)>> = HashMap::new();
     let mut wasteful: Vec<(ObjectHash, &PackObject)> = Vec::new();
     for (object, seen) in candidates {

@@ -17,10 +17,11 @@ use crate::error::VaultError;
 use crate::moving::{READ_MAX, prove, read_segments};
 use crate::name::{ObjectHash, PackId, VaultId};
 use crate::pack::{SegmentRow, Trailer, read_trailer};
+use crate::segments::SegmentSet;
 
 /// How closely a copy is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(crate) enum Depth {
     /// What the two tables say: enough to condemn.
     Tables,
     /// Every byte that is needed: before the original goes.
@@ -66,6 +67,7 @@ impl Collector<'_> {
                 if view.authority(pack, object.hash) == Authority::Itself {
                     continue;
                 }
+                let Some(live) = view.live.get(&pack) else { continue };
                 if last.as_ref().is_none_or(|(object, _)| *object != keeper) {
                     last = match trailer(self.store, keeper, self.vault).await {
                         Ok(table) => Some((keeper, table)),
@@ -77,7 +79,14 @@ impl Collector<'_> {
                     };
                 }
                 let new = last.as_ref().and_then(|(_, table)| table.as_ref());
-                let copied = match is_copy(self.store, &old, new, keeper, pack, view, depth).await {
+                let compared = match new {
+                    Some(new) => {
+                        let likeness = likeness(view, pack, &old, keeper, new);
+                        is_copy(self.store, &old, (keeper, new), pack, live, likeness, depth).await
+                    }
+                    None => Ok(false),
+                };
+                let copied = match compared {
                     Err(error) if is_cold(&error) => {
                         refuted.insert(*object);
                         continue;
@@ -120,30 +129,42 @@ async fn trailer(
     }
 }
 
-/// Whether `keeper`, whose table is `new`, really holds every needed segment of `pack` that the old object has.
-async fn is_copy(
-    store: &Arc<dyn Store>,
-    old: &Trailer,
-    new: Option<&Trailer>,
-    keeper: ObjectHash,
-    pack: PackId,
-    view: &View,
-    depth: Depth,
-) -> Result<bool, VaultError> {
-    let Some(new) = new else { return Ok(false) };
-    let Some(live) = view.live.get(&pack) else { return Ok(true) };
+/// What a copy of a pack is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    /// The same bytes.
+    Same,
+    /// Sealed anew by the owner.
+    SealedAnew,
+}
+
+/// What `new`, the table of `keeper`, has to be. What the owner sealed anew is not the same bytes; that it holds what is
+/// needed, its collector has said: nobody else writes relocations and closes packs.
+fn likeness(view: &View, pack: PackId, old: &Trailer, keeper: ObjectHash, new: &Trailer) -> Likeness {
     let generation = |trailer: &Trailer| trailer.origin(pack).map_or(0, |origin| origin.generation);
-    // What the owner sealed anew is not the same bytes. That it holds what is needed, its collector has said: nobody else
-    // writes relocations and closes packs.
     let is_regrouped = generation(new) > generation(old)
         && view.authority(pack, keeper) == Authority::Custodian
         && view.row.closed(What::ClosedPack).contains_key(&pack);
+    if is_regrouped { Likeness::SealedAnew } else { Likeness::Same }
+}
+
+/// Whether `keeper`, whose table is `new`, really holds every needed segment of `pack` that the old object has.
+pub(crate) async fn is_copy(
+    store: &Arc<dyn Store>,
+    old: &Trailer,
+    (keeper, new): (ObjectHash, &Trailer),
+    pack: PackId,
+    needed: &SegmentSet,
+    likeness: Likeness,
+    depth: Depth,
+) -> Result<bool, VaultError> {
     let by_number = |trailer: &Trailer| -> HashMap<u32, SegmentRow> {
         trailer.rows_of(pack).into_iter().map(|row| (row.number, row)).collect()
     };
     let (rows, copies) = (by_number(old), by_number(new));
+    let is_regrouped = likeness == Likeness::SealedAnew;
     let mut wanted = Vec::new();
-    for number in live.iter() {
+    for number in needed.iter() {
         let Some(row) = rows.get(&number) else { continue };
         match copies.get(&number) {
             Some(copy) if is_regrouped || copy.hash == row.hash => wanted.push(*copy),

@@ -81,8 +81,7 @@ impl Collector<'_> {
         report.packs_closed += closing.len() as u64;
         if !closing.is_empty() {
             closing.sort();
-            self.still_there().await.map_err(lost)?;
-            condemned::write(self.store.as_ref(), self.vault, (self.random)(), &closing).await?;
+            self.write_record(&closing).await.map_err(lost)?;
         }
         Ok(ready)
     }
@@ -111,8 +110,7 @@ impl Collector<'_> {
             let is_gone =
                 |object: &Condemned| is_old && object.pack().is_some_and(|pack| !there.contains(&pack));
             if record.objects.iter().all(|object| is_told(object) || is_gone(object)) {
-                self.still_there().await.map_err(lost)?;
-                self.store.delete(&record.name).await?;
+                self.drop_record(&record.name).await.map_err(lost)?;
             }
         }
         if records().count() > CLOSINGS_MANY {
@@ -121,8 +119,7 @@ impl Collector<'_> {
             let is_whole = |record: &condemned::Condemnation| record.objects.len() == all.len();
             if !records().any(is_whole) {
                 all.sort();
-                self.still_there().await.map_err(lost)?;
-                condemned::write(self.store.as_ref(), self.vault, (self.random)(), &all).await?;
+                self.write_record(&all).await.map_err(lost)?;
             }
         }
         Ok(())

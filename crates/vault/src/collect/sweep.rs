@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::Store;
+use store::{Kind, Store};
 
 use super::plan::Plan;
 use super::proof::Depth;
-use super::view::{Authority, Standing, View};
+use super::view::{Authority, OriginSeen, Standing, View};
 use super::{Collector, Report, Waiting};
 use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
@@ -17,7 +17,7 @@ use crate::lease::{Role, Seen};
 use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
-    /// Takes back what is condemned and needed after all, deletes what may be deleted, and forgets old condemnations.
+    /// Deletes what may be deleted, and forgets old condemnations.
     pub(super) async fn sweep(
         &mut self,
         view: &View,
@@ -26,9 +26,12 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
+        // What is needed again was perhaps moved: what told of that is condemned as well, and goes when it is told anew.
+        let is_told = super::to_be_told(view, plan).all(|moved| view.moved.knows(&moved));
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
+        let snapshots_locked = self.snapshots_locked_until(view).await?;
         for condemnation in &view.row.condemnations {
             if watch.is_cancelled() {
                 break;
@@ -37,64 +40,58 @@ impl Collector<'_> {
             if condemnation.objects.iter().any(|object| object.what.is_closing()) {
                 continue;
             }
-            let (back, mut rest): (Vec<_>, Vec<_>) =
-                condemnation.objects.iter().copied().partition(|object| is_needed(view, plan, object));
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
-            if rest.iter().all(|object| is_condemned_anew(view, condemnation, object, self.options.settle)) {
+            let is_anew =
+                |object: &&Condemned| is_condemned_anew(view, condemnation, object, self.options.settle);
+            if condemnation.objects.iter().all(|object| is_anew(&object)) {
                 self.drop_record(&condemnation.name).await?;
-                report.taken_back += back.len() as u64;
                 continue;
             }
-            if !back.is_empty() {
-                // First the record without it, then the old one goes: at no time is anything of the rest uncondemned,
-                // for nobody. So the old one waits for a later cleanup, unless the store hides nothing.
-                let missing =
-                    |object: &&Condemned| !is_condemned_anew(view, condemnation, object, Duration::ZERO);
-                if rest.iter().any(|object| missing(&object)) {
-                    self.write_record(&rest).await?;
-                }
-                if self.options.settle.is_zero() {
-                    self.drop_record(&condemnation.name).await?;
-                    report.taken_back += back.len() as u64;
-                }
-                continue;
-            }
-            let present: Vec<_> =
-                rest.iter().filter(|object| view.has(object.what, object.hash)).copied().collect();
+            let present: Vec<_> = condemnation
+                .objects
+                .iter()
+                .filter(|object| view.has(object.what, object.hash))
+                .copied()
+                .collect();
             if present.is_empty() {
                 if self.may_be_forgotten(view, condemnation) {
                     self.drop_record(&condemnation.name).await?;
                 }
                 continue;
             }
-            if let Some(waiting) = self.blocked(view, condemnation.since) {
+            // What is needed after all is kept, and stays condemned: another collector that slept may be about to delete
+            // it by what it saw, so nobody is to rely on it anew. What is needed of it is moved.
+            let (kept, present): (Vec<_>, Vec<_>) =
+                present.into_iter().partition(|object| is_needed(view, plan, object));
+            report.kept += kept.len() as u64;
+            if let Some(waiting) = self.blocked(view, condemnation.since).filter(|_| !present.is_empty()) {
                 report.waiting.push(waiting);
                 continue;
             }
+            // What was condemned once more, since it was moved only then, is deleted by the newer record.
             let deletable = |object: &&Condemned| match object.what {
+                _ if is_condemned_anew(view, condemnation, object, Duration::ZERO) => false,
                 // Who cannot read a snapshot does not know what it needs.
-                What::Pack => !is_blind && is_replaced(view, plan, object),
-                What::Snapshot | What::Fragment | What::Relocation => true,
+                // Who reads a snapshot that was condemned later than this is waited for with that.
+                What::Pack => {
+                    !is_blind && is_replaced(view, plan, object) && !is_read_still(view, condemnation, object)
+                }
+                What::Relocation => is_told || !keeps(Rule::MovesAreToldOf),
+                What::Snapshot | What::Fragment => true,
                 What::ClosedPack | What::ClosedElsewhere => false,
             };
             let mut going: Vec<_> = present.iter().filter(deletable).copied().collect();
+            self.spare_locked(view, &mut going, snapshots_locked, report).await?;
+            // What was to replace these is not what it says: they are the truth.
             let refuted = self.refute(view, plan, &going, Depth::Bytes, report).await?;
-            if !refuted.is_empty() {
-                // What was to replace them is not what it says: they are the truth.
-                rest.retain(|object| !refuted.contains(object));
-                if !rest.is_empty() {
-                    self.write_record(&rest).await?;
-                }
-                self.drop_record(&condemnation.name).await?;
-                report.taken_back += refuted.len() as u64;
-                continue;
-            }
+            going.retain(|object| !refuted.contains(object));
+            report.kept += refuted.len() as u64;
             // Snapshots first: what remains after an interruption is whole snapshots and garbage.
             going.sort();
-            self.delete(view, &going, report).await?;
-            if going.len() == present.len() {
+            let all_went = self.delete(view, &going, report).await?;
+            if all_went && kept.is_empty() && going.len() == present.len() {
                 // From now on it only keeps the names from being written again.
-                swept.extend(rest);
+                swept.extend(&condemnation.objects);
                 done.push(condemnation.name.clone());
             }
         }
@@ -114,22 +111,24 @@ impl Collector<'_> {
 
     /// Writes what stays condemned. Whoever slept has an old view, by which it might take back what another, who is right,
     /// is about to delete.
-    async fn write_record(&mut self, objects: &[Condemned]) -> Result<(), VaultError> {
+    pub(super) async fn write_record(&mut self, objects: &[Condemned]) -> Result<(), VaultError> {
         self.still_there().await?;
         condemned::write(self.store.as_ref(), self.vault, (self.random)(), objects).await.map(drop)
     }
 
-    async fn drop_record(&mut self, name: &str) -> Result<(), VaultError> {
+    pub(super) async fn drop_record(&mut self, name: &str) -> Result<(), VaultError> {
         self.still_there().await?;
-        Ok(self.store.delete(name).await?)
+        Ok(self.store.discard(name).await?)
     }
 
+    /// Whether all of them went: a lock that nobody knew of keeps its object.
     async fn delete(
         &mut self,
         view: &View,
         objects: &[Condemned],
         report: &mut Report,
-    ) -> Result<(), VaultError> {
+    ) -> Result<bool, VaultError> {
+        let mut all_went = true;
         for group in objects.chunks(DELETES_AT_ONCE) {
             // Whoever slept may have been taken for gone, and others may have gone on without it.
             self.still_there().await?;
@@ -137,10 +136,16 @@ impl Collector<'_> {
                 let (store, name): (&Arc<dyn Store>, _) = (self.store, object.object_name());
                 async move { store.delete(&name).await }
             });
-            for outcome in futures_util::future::join_all(deletes).await {
-                outcome?;
-            }
-            for object in group {
+            for (object, outcome) in group.iter().zip(futures_util::future::join_all(deletes).await) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if error.kind == Kind::Locked => {
+                        report.note_locked(view, object, None);
+                        all_went = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 match object.what {
                     What::Snapshot => report.snapshots_deleted += 1,
                     What::Pack => {
@@ -151,7 +156,7 @@ impl Collector<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(all_went)
     }
 
     /// Why nothing that was condemned at that time may be deleted yet: somebody may not have seen it.
@@ -214,6 +219,16 @@ fn is_needed(view: &View, plan: &Plan, object: &Condemned) -> bool {
         }
         What::Fragment | What::Relocation | What::ClosedPack | What::ClosedElsewhere => false,
     }
+}
+
+/// Whether a snapshot that needs something of a pack object is there, and was condemned after it or not at all. So it is with
+/// what was kept though condemned, when the last snapshot that needed it is forgotten.
+fn is_read_still(view: &View, condemnation: &Condemnation, object: &Condemned) -> bool {
+    let origins = view.objects.get(&object.hash).map_or(&[][..], |seen| &seen.origins);
+    let is_later = |origin: &OriginSeen| {
+        view.expired_needs.get(&origin.pack).is_some_and(|since| *since > condemnation.since)
+    };
+    origins.iter().any(is_later)
 }
 
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of

@@ -109,8 +109,8 @@ pub struct View {
     pub live: HashMap<PackId, SegmentSet>,
     /// The objects that living snapshots name for each pack: signed by the owner.
     pub named: HashMap<PackId, Vec<ObjectHash>>,
-    /// Packs that expired snapshots needed.
-    pub expired_needs: HashSet<PackId>,
+    /// Packs that expired snapshots needed, with when the one that was condemned last was; later than now when one is not.
+    pub expired_needs: HashMap<PackId, SystemTime>,
     /// Where packs went.
     pub moved: Holders,
     /// All pack objects in the store that can be understood.
@@ -144,7 +144,7 @@ impl View {
             snapshots: HashMap::new(),
             live: HashMap::new(),
             named: HashMap::new(),
-            expired_needs: HashSet::new(),
+            expired_needs: HashMap::new(),
             moved: Holders::default(),
             objects: HashMap::new(),
             fragments: Vec::new(),
@@ -168,6 +168,13 @@ impl View {
         delay: Duration,
         pins: &Pins,
     ) -> Result<(), VaultError> {
+        let mut condemned: HashMap<ObjectHash, SystemTime> = HashMap::new();
+        for condemnation in &self.row.condemnations {
+            for object in condemnation.objects.iter().filter(|object| object.what == What::Snapshot) {
+                let known = condemned.entry(object.hash).or_insert(condemnation.since);
+                *known = condemnation.since.min(*known);
+            }
+        }
         let objects = store.list(name::SNAPSHOTS).await?;
         let fetches = objects.into_iter().map(|object| async {
             let outcome = store.get(&object.name, SNAPSHOT_MAX).await;
@@ -204,7 +211,12 @@ impl View {
                     Standing::Live
                 }
                 (Ok(snapshot), true) => {
-                    self.expired_needs.extend(snapshot.envelope.needs.iter().map(|need| need.pack));
+                    // Later than all that is condemned, when it is not yet.
+                    let since = condemned.get(&id).copied().unwrap_or(self.now + Duration::from_secs(1));
+                    for need in &snapshot.envelope.needs {
+                        let known = self.expired_needs.entry(need.pack).or_insert(since);
+                        *known = since.max(*known);
+                    }
                     Standing::Expired
                 }
                 (Err(_), true) => Standing::Expired,

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use store::Kind;
 
+use super::fetch::NOT_HELD;
 use super::shelf::Shelf;
 use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind};
-use crate::error::Damage;
+use crate::collect::proof::{Depth, Likeness, is_copy};
+use crate::error::{Damage, VaultError};
 use crate::fragment::{self, PackRecord};
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, SnapshotId};
@@ -60,6 +62,7 @@ impl Copying<'_> {
                 return Ok(());
             }
         };
+        self.bad.retain(|_, damage| *damage != NOT_HELD);
         let mut was_written = false;
         for _ in 0..TRIES {
             let mut lost = self.bring(&envelope.needs).await?;
@@ -199,11 +202,13 @@ impl Copying<'_> {
         if was_moved && !self.there.packs.is_empty() {
             // The target may have all of it in the object where it was before.
             let found = self.there.find_in_index(self.target, vault, need.pack, &need.segments).await?;
-            if let Some((object, segments)) = found {
-                if !self.has_all_chunks(need, object).await? {
-                    return Ok(self.regrouped(object));
+            if let Some((there, segments)) = found {
+                if self.is_same(need, object, there).await? {
+                    return Ok(self.if_whole(there, Step::Point(there, segments)));
                 }
-                return Ok(self.if_whole(object, Step::Point(object, segments)));
+                if !self.has_all_chunks(need, there).await? {
+                    return Ok(self.regrouped(there));
+                }
             }
         }
         if self.there.holders.is_condemned(object) {
@@ -271,6 +276,34 @@ impl Copying<'_> {
         Ok(has_all)
     }
 
+    /// Whether `there` at the target holds all that `here` at the source does of the pack, byte for byte. Whoever may add
+    /// to a vault can store an object that only says so, and a relocation to it would be believed.
+    async fn is_same(
+        &mut self,
+        need: &PackNeed,
+        here: ObjectHash,
+        there: ObjectHash,
+    ) -> Result<bool, CopyError> {
+        let trailer = match read_trailer(self.source.as_ref(), here, self.descriptor.vault).await {
+            Ok(Ok((trailer, ..))) if trailer.segments_of(need.pack).contains_all(&need.segments) => trailer,
+            Ok(_) => return Ok(false),
+            Err(error) => return damage_of(error).map(|_| false).map_err(CopyError::from),
+        };
+        let segments = trailer.segments_of(need.pack);
+        let target = match read_trailer(self.target.as_ref(), there, self.descriptor.vault).await {
+            Ok(Ok((target, ..))) => target,
+            Ok(Err(_)) => return Ok(false),
+            Err(error) if error.kind == Kind::Cold => return Ok(false),
+            Err(error) => return damage_of(error).map(|_| false).map_err(CopyError::from),
+        };
+        let (there, like) = ((there, &target), Likeness::Same);
+        match is_copy(self.target, &trailer, there, need.pack, &segments, like, Depth::Bytes).await {
+            // What is in cold storage is brought once more.
+            Err(VaultError::Store(error)) if error.kind == Kind::Cold => Ok(false),
+            is_same => Ok(is_same?),
+        }
+    }
+
     /// The step, unless the object at the target has another size than at the source: the target is damaged.
     fn if_whole(&mut self, object: ObjectHash, step: Step) -> Step {
         let (here, there) = (self.sizes.get(&object), self.there.packs.get(&object));
@@ -285,7 +318,7 @@ impl Copying<'_> {
     }
 
     /// The object of the source that holds what is needed.
-    fn find_here(&self, need: &PackNeed) -> Option<ObjectHash> {
+    fn find_here(&mut self, need: &PackNeed) -> Option<ObjectHash> {
         let is_good =
             |object: ObjectHash| self.sizes.contains_key(&object) && !self.bad.contains_key(&object);
         let found = self.here.find_among(need.pack, need.object, &need.segments, is_good);

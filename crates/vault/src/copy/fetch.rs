@@ -24,6 +24,9 @@ const BYTES_AT_ONCE: u64 = 160 << 20;
 /// What is read back is read in pieces of this many bytes.
 const PIECE: u64 = 8 << 20;
 
+/// An object lacks what a snapshot says is in it: of no use for that snapshot. Who signed it may have lied.
+pub(super) const NOT_HELD: Damage = Damage::Nonsense("it does not hold the pack it should");
+
 /// What became of one pack.
 enum Arrival {
     /// It is at the target.
@@ -126,7 +129,7 @@ impl Copying<'_> {
                     let read = read_segments(self.source.as_ref(), object, &rows, self.watch).await?;
                     read.map(|sealed| (origin, sealed))
                 }
-                _ => Err(Damage::Nonsense("it does not hold the pack it should")),
+                _ => Err(NOT_HELD),
             };
             match read {
                 Ok((origin, sealed)) => mover.place(trailer.kind, origin, sealed, self.random).await?,

@@ -4,6 +4,7 @@ use store::{Fault as StoreFault, Faulty, Kind, MemoryStore, Operation, Recorded,
 
 use super::*;
 use crate::check::Unwatched;
+use crate::pack::{Origin, PackAssembler, PackKind};
 use crate::toy::{Toy, VAULT, assert_sound, clean, contents, descriptor, forget, names, random};
 use crate::trash::Trash;
 use crate::{SegmentSet, VaultId};
@@ -202,6 +203,38 @@ async fn a_compacted_vault_is_copied_and_a_copy_from_before_needs_little() {
     clean(&early).await;
     assert_eq!(contents(&early, new).await, contents(&toy.store, new).await);
     assert_sound(&early, "cleaned up").await;
+}
+
+#[tokio::test]
+async fn what_only_says_to_hold_a_pack_is_not_pointed_to() {
+    let mut toy = Toy::new().await;
+    let (a, b) = (toy.pack(6).await, toy.pack(1).await);
+    let whole = toy.commit(&[(a, &[0, 1, 2, 3, 4, 5])]).await;
+    let part = toy.commit(&[(a, &[3])]).await;
+    let other = toy.commit(&[(b, &[0])]).await;
+    let target = empty();
+    let options = Options { snapshots: Some(vec![other]), ..Options::default() };
+    run_with(&toy.store, &target, options).await.unwrap();
+    forget(&toy.store, whole).await;
+    assert_eq!(clean(&toy.store).await.segments_moved, 1);
+    // Who may only add to the target has read the names at the source.
+    let mut forged = PackAssembler::new(PackKind::Data, VAULT, crate::PackId::new(random()));
+    let (envelope, directory) = (Bytes::from_static(b"envelope"), Bytes::from_static(b"directory"));
+    forged.begin_origin(Origin { pack: a.0, epoch: 0, generation: 0, envelope, directory });
+    for number in 0..6 {
+        let junk = Bytes::from(vec![0x66; 100]);
+        forged.push_moved(number, *blake3::hash(&junk).as_bytes(), junk);
+    }
+    let forged = forged.finish_moved();
+    let fragment = crate::fragment::encode(VAULT, &[PackRecord::from(&forged)]);
+    target.put(&ObjectHash::of(&fragment).index_name(), vec![fragment]).await.unwrap();
+    target.put(&forged.hash.pack_name(), forged.parts).await.unwrap();
+    run(&toy.store, &target).await;
+    for _ in 0..2 {
+        let there = contents(&target, part).await;
+        assert!(there.is_some() && there == contents(&toy.store, part).await);
+        clean(&target).await;
+    }
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ impl Repairing<'_> {
                 // All that it could say was looked at just now.
                 Err(damage) if self.options.read_all && !self.report.ended_early => {
                     if !self.options.dry_run {
-                        self.store.delete(&object).await?;
+                        self.store.discard(&object).await?;
                     }
                     self.heal(object, damage, How::MadeAnew);
                     continue;
@@ -177,7 +177,7 @@ impl Repairing<'_> {
                 let name = format!("{}{}", name::DAMAGE, ObjectHash::of(&bytes));
                 self.store.put(&name, vec![bytes]).await?;
             }
-            self.store.delete(&object).await?;
+            self.store.discard(&object).await?;
         }
         Ok(())
     }

@@ -2,11 +2,10 @@
 //! does: trees, the index and snapshots are read all the time.
 
 use bytes::Bytes;
-use store::{StorageClass, Store};
+use store::StorageClass;
 
 use super::Settings;
 use crate::descriptor::Descriptor;
-use crate::error::VaultError;
 use crate::records::Record;
 
 /// The descriptor's setting, and the settings' extension, with the class: its name, or nothing for none.
@@ -42,18 +41,6 @@ pub fn data_class(descriptor: &Descriptor, records: &[Record<Settings>]) -> Opti
 /// Whether packs of data may have been put into a class that has to be warmed before it can be read.
 pub fn data_may_be_cold(descriptor: &Descriptor, records: &[Record<Settings>]) -> bool {
     history(descriptor, records).flatten().any(|class| class.may_be_cold())
-}
-
-/// The class for packs of data, as far as this store has classes: one that has none is not asked anything.
-pub async fn read_data_class(
-    store: &dyn Store,
-    descriptor: &Descriptor,
-) -> Result<Option<StorageClass>, VaultError> {
-    if !store.has_classes() {
-        return Ok(None);
-    }
-    let records = super::read_all(store, descriptor.vault, &descriptor.owner).await?;
-    Ok(data_class(descriptor, &records))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ async fn names_of_the_custodian_s_objects_are_known() {
     let sample = Sample::new().await;
     let hash = "ab".repeat(32);
     let garbage = || vec![Bytes::from_static(b"?")];
-    for folder in [name::VERIFIED, name::ABILITIES] {
+    for folder in [name::VERIFIED, name::ABILITIES, name::LOCKS] {
         sample.store.put(&format!("{folder}{hash}"), garbage()).await.unwrap();
     }
     let lease = format!("{}{}", name::LEASES, "ab".repeat(16));

@@ -1,0 +1,42 @@
+//! Seeds that found something once. They are played again: what they found must not come back.
+
+use sim::scenario;
+
+fn shows_nothing(seeds: &[u64]) {
+    for seed in seeds {
+        assert_eq!(scenario::run(*seed, false).violation, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_tells_of_a_moved_pack_stays_until_it_is_told_anew() {
+    shows_nothing(&[
+        1_882_683_656_455_413,
+        1_882_683_656_489_231,
+        1_882_688_796_880_507,
+        1_882_689_355_250_621,
+    ]);
+}
+
+#[test]
+fn a_fragment_that_a_thief_brings_back_is_not_believed() {
+    shows_nothing(&[1_882_683_656_467_161]);
+}
+
+#[test]
+fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
+    shows_nothing(&[
+        1_000_150,
+        1_001_708,
+        1_002_174,
+        1_002_993,
+        1_882_688_796_881_417,
+        1_882_688_796_882_001,
+        1_882_689_928_659_749,
+    ]);
+}
+
+#[test]
+fn a_snapshot_that_lies_holds_up_no_other_copy() {
+    shows_nothing(&[1_882_689_165_609_763]);
+}
