@@ -9,6 +9,9 @@ use crate::oracle::{Facts, assert_same, look};
 use crate::proxy::{Proxy, Seen};
 use crate::{Outcome, World, noise};
 
+/// A patience, in seconds, that lets a busy machine be slow: nothing is given up that will be answered.
+pub const AMPLE: u32 = 240;
+
 /// How many files the larger folder has, and of how many bytes each.
 const FILES: u64 = 10;
 const FILE_BYTES: usize = 8 << 20;
@@ -52,7 +55,7 @@ impl Trial {
     /// The program with this vault.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.command(arguments);
-        command.env("STRONGROOM_VAULT", &self.location).env("STRONGROOM_PATIENCE", "30");
+        command.env("STRONGROOM_VAULT", &self.location).env("STRONGROOM_PATIENCE", AMPLE.to_string());
         command.envs(self.settings.iter().cloned());
         command
     }
@@ -82,7 +85,7 @@ impl Trial {
         self.proxy.take();
         self.holds("early", &self.early);
         self.proxy.take();
-        self.back_up(30).expect(0);
+        self.back_up(AMPLE).expect(0);
         let (arrived, again) = (arrived(failed), sent(&self.proxy.take()));
         let all = FILES as usize * FILE_BYTES;
         assert!(arrived + again <= all + BESIDE, "{arrived} bytes had arrived, and {again} were sent again");
@@ -102,7 +105,7 @@ impl Trial {
     pub fn needs_nothing_more(&self) {
         self.proxy.relent();
         self.proxy.take();
-        self.back_up(30).expect(0);
+        self.back_up(AMPLE).expect(0);
         let again = sent(&self.proxy.take());
         assert!(again < BESIDE / 10, "{again} bytes were sent again");
         self.is_whole();
@@ -123,6 +126,11 @@ impl Trial {
         self.run(&["restore", &format!("latest:{path}"), "--path", &path, "--target", &target]).expect(0);
         assert_same(expected, &look(&self.world.path("back")));
         std::fs::remove_dir_all(&target).unwrap();
+    }
+
+    /// Takes away all that the machine remembers of the vault.
+    pub fn forgets(&self) {
+        std::fs::remove_dir_all(self.world.path("home/.cache")).unwrap();
     }
 
     /// Restores the larger folder into `target`.

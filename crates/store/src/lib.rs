@@ -113,7 +113,7 @@ pub use opendal_store::{OpendalStore, SINGLE_REQUEST_MAX};
 pub use operation::Operation;
 pub use read_only::ReadOnly;
 pub use recorded::{Call, Recorded};
-pub use retrying::{Patience, RETRY_AFTER_MAX, Retrying};
+pub use retrying::{Patience, RETRY_AFTER_MAX, Retrying, Waits};
 #[cfg(feature = "locations")]
 pub use sftp::SftpStore;
 #[cfg(feature = "locations")]

@@ -32,8 +32,8 @@ use crate::survey::{Surveyed, WithSurvey};
 use crate::versions::WithVersions;
 #[cfg(feature = "locations")]
 use crate::{
-    FolderStore, OpendalStore, Patience, Retrying, SftpStore, Store, SwiftCredentials, SwiftStore, network,
-    opendal_store,
+    FolderStore, OpendalStore, Patience, Retrying, SftpStore, Store, SwiftCredentials, SwiftStore, Waits,
+    network, opendal_store,
 };
 use crate::{Kind, StoreError};
 use url::{bucket, encode_percent, file, sftp, split_scheme, web_folder};
@@ -147,12 +147,8 @@ impl Location {
     }
 
     /// Opens the store that is there; one on another machine is waited for, now and in all that is asked of it later.
-    /// `waits` hears of each failure before it is tried again to open it.
-    pub fn open_patiently(
-        &self,
-        patience: Patience,
-        waits: &dyn Fn(&StoreError),
-    ) -> Result<Arc<dyn Store>, StoreError> {
+    /// `waits` hears of each failure before it is tried again to open it, and later of calls that fail several times.
+    pub fn open_patiently(&self, patience: Patience, waits: &Waits) -> Result<Arc<dyn Store>, StoreError> {
         self.open_patiently_with(&environment, patience, waits)
     }
 
@@ -161,10 +157,10 @@ impl Location {
         &self,
         look_up: LookUp<'_>,
         patience: Patience,
-        waits: &dyn Fn(&StoreError),
+        waits: &Waits,
     ) -> Result<Arc<dyn Store>, StoreError> {
         let opened = patience.repeat(waits, || self.open_within(look_up, patience.silence()))?;
-        Ok(patient(opened, patience))
+        Ok(patient(opened, patience, waits))
     }
 
     /// Like [`open_patiently_with`](Self::open_patiently_with) for whoever has used the store before: in a bucket or
@@ -174,16 +170,16 @@ impl Location {
         &self,
         look_up: LookUp<'_>,
         patience: Patience,
-        waits: &dyn Fn(&StoreError),
+        waits: &Waits,
     ) -> Result<Arc<dyn Store>, StoreError> {
         match self {
             Self::Swift(Bucket { name, prefix }) => {
                 let credentials = SwiftCredentials::find(look_up)?;
                 let store = SwiftStore::known(name, prefix, credentials, patience.silence())?;
-                Ok(patient(Arc::new(Networked::new(store)), patience))
+                Ok(patient(Arc::new(Networked::new(store)), patience, waits))
             }
             Self::S3(_) | Self::Azblob(_) | Self::Gcs(_) => {
-                Ok(patient(Arc::new(self.remote(look_up)?), patience))
+                Ok(patient(Arc::new(self.remote(look_up)?), patience, waits))
             }
             Self::Folder(_) | Self::Sftp(_) | Self::Webdav(_) => {
                 self.open_patiently_with(look_up, patience, waits)
@@ -192,11 +188,7 @@ impl Location {
     }
 
     /// Like [`create`](Self::create), and waits as [`open_patiently`](Self::open_patiently) does.
-    pub fn create_patiently(
-        &self,
-        patience: Patience,
-        waits: &dyn Fn(&StoreError),
-    ) -> Result<Arc<dyn Store>, StoreError> {
+    pub fn create_patiently(&self, patience: Patience, waits: &Waits) -> Result<Arc<dyn Store>, StoreError> {
         self.create_patiently_with(&environment, patience, waits)
     }
 
@@ -205,10 +197,10 @@ impl Location {
         &self,
         look_up: LookUp<'_>,
         patience: Patience,
-        waits: &dyn Fn(&StoreError),
+        waits: &Waits,
     ) -> Result<Arc<dyn Store>, StoreError> {
         let made = patience.repeat(waits, || self.create_within(look_up, patience.silence()))?;
-        Ok(patient(made, patience))
+        Ok(patient(made, patience, waits))
     }
 
     /// Makes the place for a store where there is none, and opens it. A bucket or container is never made, as it needs
@@ -414,8 +406,11 @@ fn both<S: Store + Surveyed + 'static>(store: S) -> WithSurvey {
 
 #[cfg(feature = "locations")]
 /// What is far away may fail for a while: then it is asked again.
-fn patient(store: Arc<dyn Store>, patience: Patience) -> Arc<dyn Store> {
-    if store.is_remote() { Arc::new(Retrying::new(store, patience)) } else { store }
+fn patient(store: Arc<dyn Store>, patience: Patience, waits: &Waits) -> Arc<dyn Store> {
+    match store.is_remote() {
+        true => Arc::new(Retrying::new(store, patience).telling(waits.clone())),
+        false => store,
+    }
 }
 
 #[cfg(feature = "locations")]

@@ -5,6 +5,7 @@
 //! that many clients of a server that comes back do not return in step. A server that says how long it wants to be
 //! left alone is obeyed, up to [`RETRY_AFTER_MAX`].
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +32,14 @@ pub struct Patience {
     pub deadline: Duration,
 }
 
+/// Hears of failures after which a call is tried again.
+pub type Waits = Arc<dyn Fn(&StoreError) + Send + Sync>;
+
+/// A call that fails so often is worth a word; once or twice happens to every server.
+const WORTH_A_WORD: u32 = 3;
+
 /// A store that is waited for has at least this long to move a byte, and at most [`SILENCE_MAX`].
-const SILENCE_MIN: Duration = Duration::from_secs(1);
+const SILENCE_MIN: Duration = Duration::from_secs(4);
 /// See [`SILENCE_MIN`].
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -48,7 +55,8 @@ impl Patience {
         }
     }
 
-    /// How long nothing may move on a connection before it is given up: a fifteenth of the whole, a minute at most.
+    /// How long nothing may move on a connection before it is given up: a fifteenth of the whole, but no less than
+    /// four seconds and no more than a minute.
     pub fn silence(&self) -> Duration {
         (self.deadline / 15).clamp(SILENCE_MIN, SILENCE_MAX)
     }
@@ -58,7 +66,7 @@ impl Patience {
     /// `waits` hears of each failure after which there is a pause.
     pub(crate) fn repeat<T>(
         self,
-        waits: &dyn Fn(&StoreError),
+        waits: &Waits,
         call: impl Fn() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut tries = Tries::new(self);
@@ -86,17 +94,28 @@ impl Default for Patience {
 }
 
 /// Repeats calls to `inner` that could not be answered.
-#[derive(Debug)]
 pub struct Retrying {
     inner: Arc<dyn Store>,
     patience: Patience,
     jitter: Jitter,
+    waits: Option<Waits>,
+}
+
+impl fmt::Debug for Retrying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retrying").field("inner", &self.inner).field("patience", &self.patience).finish()
+    }
 }
 
 impl Retrying {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Store>, patience: Patience) -> Self {
-        Self { inner, patience, jitter: Jitter::new() }
+        Self { inner, patience, jitter: Jitter::new(), waits: None }
+    }
+
+    /// Tells `waits` of a call that fails for the third time in a row, and each time after that, unless it is given up.
+    pub fn telling(self, waits: Waits) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 
     async fn repeat<T, F: Future<Output = Result<T, StoreError>> + Send>(
@@ -110,6 +129,9 @@ impl Retrying {
                 outcome => return outcome,
             };
             let Some(pause) = tries.pause_after(&error, &self.jitter) else { return Err(error) };
+            if let Some(waits) = self.waits.as_ref().filter(|_| tries.failed >= WORTH_A_WORD) {
+                waits(&error);
+            }
             sleep(pause).await;
         }
     }
@@ -120,16 +142,18 @@ struct Tries {
     patience: Patience,
     deadline: Option<Instant>,
     pause_max: Duration,
+    failed: u32,
 }
 
 impl Tries {
     fn new(patience: Patience) -> Self {
         let deadline = Instant::now().checked_add(patience.deadline);
-        Self { patience, deadline, pause_max: patience.pause_first }
+        Self { patience, deadline, pause_max: patience.pause_first, failed: 0 }
     }
 
     /// How long to wait before the next try; nothing when there is none.
     fn pause_after(&mut self, error: &StoreError, jitter: &Jitter) -> Option<Duration> {
+        self.failed = self.failed.saturating_add(1);
         let pause = asked(error).saturating_add(jitter.shorten(self.pause_max));
         if self.deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
             return None;
@@ -293,29 +317,30 @@ mod tests {
         let long = Patience::lasting(Duration::from_secs(9000));
         assert_eq!(Patience { deadline: long.deadline, ..Patience::default() }, long);
         let silence = |seconds| Patience::lasting(Duration::from_secs(seconds)).silence().as_secs();
-        assert_eq!([0, 30, 900, 9000].map(silence), [1, 2, 60, 60]);
+        assert_eq!([0, 90, 900, 9000].map(silence), [4, 6, 60, 60]);
     }
 
     #[cfg(feature = "locations")]
     #[test]
     fn opening_is_tried_again_until_patience_ends() {
         let patience = Patience::lasting(Duration::from_millis(200));
-        let (calls, waits) = (AtomicU64::new(0), AtomicU64::new(0));
+        static WAITS: AtomicU64 = AtomicU64::new(0);
+        let calls = AtomicU64::new(0);
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let error = |kind| StoreError::new(kind, "open", "", "memory");
-        let heard = |_: &StoreError| {
-            count(&waits);
-        };
+        let heard: Waits = Arc::new(|_: &StoreError| {
+            WAITS.fetch_add(1, Ordering::Relaxed);
+        });
         let opened = patience.repeat(&heard, || match count(&calls) {
             3 => Ok("there"),
             _ => Err(error(Kind::Unavailable)),
         });
         assert_eq!(opened.unwrap(), "there");
-        assert_eq!((calls.load(Ordering::Relaxed), waits.load(Ordering::Relaxed)), (4, 3));
+        assert_eq!((calls.load(Ordering::Relaxed), WAITS.load(Ordering::Relaxed)), (4, 3));
         let never = patience.repeat(&heard, || Err::<(), _>(error(Kind::Unavailable)));
         assert_eq!(never.unwrap_err().kind, Kind::Unavailable);
-        let at_once =
-            patience.repeat(&|_| panic!("nothing to wait for"), || Err::<(), _>(error(Kind::NotFound)));
+        let nothing: Waits = Arc::new(|_| panic!("nothing to wait for"));
+        let at_once = patience.repeat(&nothing, || Err::<(), _>(error(Kind::NotFound)));
         assert_eq!(at_once.unwrap_err().kind, Kind::NotFound);
     }
 }

@@ -1,14 +1,14 @@
 //! Getting at a vault: where it is, its store, and opening it.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
 use store::survey::WithSurvey;
 use store::versions::WithVersions;
-use store::{Limited, Location, Patience, Rates, Store, StoreError};
+use store::{Limited, Location, Patience, Rates, Store, StoreError, Waits};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -37,15 +37,15 @@ impl Limits {
 }
 
 /// Tells once that a store is waited for: whoever mistyped its address should not wonder for a quarter of an hour.
-fn note_waiting(patience: Patience) -> impl Fn(&StoreError) {
-    let told = Cell::new(false);
-    move |error| {
-        if !told.replace(true) {
+fn note_waiting(patience: Patience) -> Waits {
+    let told = AtomicBool::new(false);
+    Arc::new(move |error| {
+        if !told.swap(true, Ordering::Relaxed) {
             let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
             let limit = output::duration(patience.deadline);
             output::note(&format!("note: {error}{cause}; trying again for up to {limit}"));
         }
-    }
+    })
 }
 
 /// Where a vault is or will be.

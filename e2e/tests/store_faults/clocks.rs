@@ -21,7 +21,7 @@ fn swift_does_not_mind_a_clock_that_is_off_and_a_test_of_the_store_says_so() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("clock"));
     for moved in ["-1d", "+1d"] {
-        with_clock(&trial.back_up_command(30), moved).expect(0);
+        with_clock(&trial.back_up_command(e2e::trial::AMPLE), moved).expect(0);
         let tried = with_clock(&trial.command(&["store", "test"]), moved).expect(1);
         assert!(tried.stdout.contains("its clock differs from this machine's by 86"), "{tried:?}");
     }
@@ -34,7 +34,7 @@ fn a_signature_of_another_hour_is_refused_with_the_difference() {
     let service = CEPH.get();
     let trial = in_s3(&service, &fresh("clock"));
     for (moved, says) in [("-2h", "2 h 0 min behind the server's"), ("+2h", "ahead of the server's")] {
-        let told = with_clock(&trial.back_up_command(30), moved);
+        let told = with_clock(&trial.back_up_command(e2e::trial::AMPLE), moved);
         told.is_one_clear_error(1, &["s3://clock", "this machine's clock is", says, "set the clock"]);
     }
     trial.recovers(&[]);

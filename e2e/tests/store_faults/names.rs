@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use e2e::Outcome;
-use e2e::trial::Trial;
+use e2e::trial::{AMPLE, Trial};
 
 use crate::servers::{SWIFT, fresh, in_swift};
 
@@ -80,7 +80,7 @@ fn a_server_that_nobody_reaches_for_a_while_is_waited_for() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("away"));
     trial.proxy.open(false);
-    let mut command = trial.back_up_command(30);
+    let mut command = trial.back_up_command(AMPLE);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(Duration::from_secs(2));
     trial.proxy.open(true);

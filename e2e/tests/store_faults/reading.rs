@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::proxy::{Act, answer};
+use e2e::trial::AMPLE;
 
 use crate::servers::{SWIFT, first, fresh, in_swift};
 
@@ -10,7 +11,7 @@ use crate::servers::{SWIFT, first, fresh, in_swift};
 fn a_restore_gets_everything_in_the_end() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("reading"));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let acts = [
         ("delayed", Act::Delay(Duration::from_millis(400))),
         ("cut", Act::CutDownload(1000)),
@@ -22,7 +23,7 @@ fn a_restore_gets_everything_in_the_end() {
     ];
     for (name, act) in acts {
         // Without what this machine keeps, everything has to be read.
-        std::fs::remove_dir_all(trial.world.path("home/.cache")).unwrap();
+        trial.forgets();
         trial.proxy.decide(first("GET", "/vault/", act));
         let told = trial.restore(name, 30);
         assert_eq!(told.code, 0, "{name}: {told:?}");
@@ -37,9 +38,9 @@ fn a_restore_gets_everything_in_the_end() {
 fn bytes_that_are_wrong_every_time_end_in_no_file_and_are_forgotten() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("lying"));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     for (folder, place) in [("/packs/", 40), ("/packs/", 100_000), ("/snapshots/", 40), ("/keys/", 40)] {
-        std::fs::remove_dir_all(trial.world.path("home/.cache")).unwrap();
+        trial.forgets();
         trial.proxy.decide(
             move |request| {
                 if request.is("GET", folder) { Act::CorruptDownload(place) } else { Act::Pass }

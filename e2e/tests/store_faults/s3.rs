@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use e2e::proxy::{Act, answer};
+use e2e::trial::AMPLE;
 
 use crate::servers::{CEPH, after_uploads, first, first_upload, fresh, in_s3, remove_bucket, s3_try};
 
@@ -20,7 +21,7 @@ fn a_storm_of_5xx_in_s3() {
         let storm = begun.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(3);
         if storm { answer("500 Internal Server Error", "", "") } else { Act::Pass }
     });
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     trial.has_lost_nothing(&trial.proxy.take());
 }
 
@@ -47,7 +48,7 @@ fn slow_down_lost_answers_half_and_damaged_uploads_in_s3() {
     ] {
         let trial = in_s3(&service, &fresh("once"));
         trial.proxy.decide(first_upload(act.clone()));
-        let told = trial.back_up(30);
+        let told = trial.back_up(AMPLE);
         assert_eq!(told.code, 0, "{act:?}: {told:?}");
         trial.has_lost_nothing(&trial.proxy.take());
     }
@@ -57,9 +58,9 @@ fn slow_down_lost_answers_half_and_damaged_uploads_in_s3() {
 fn a_restore_from_s3_gets_everything_in_the_end() {
     let service = CEPH.get();
     let trial = in_s3(&service, &fresh("reading"));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     for (name, act) in [("cut", Act::CutDownload(1000)), ("damaged", Act::CorruptDownload(1000))] {
-        std::fs::remove_dir_all(trial.world.path("home/.cache")).unwrap();
+        trial.forgets();
         trial.proxy.decide(first("GET", "/vault/", act));
         let told = trial.restore(name, 30);
         assert_eq!(told.code, 0, "{name}: {told:?}");
@@ -81,8 +82,10 @@ fn a_bucket_that_was_deleted_in_mid_run_is_one_error_and_is_not_made_anew() {
         Act::Pass
     });
     let place = format!("s3://{bucket}/vault: the store is no longer there");
-    trial.back_up(30).is_one_clear_error(1, &[&place, "put the store back where it was"]);
+    trial.back_up(AMPLE).is_one_clear_error(1, &[&place, "put the store back where it was"]);
     trial.proxy.relent();
-    trial.back_up(30).is_one_clear_error(10, &["there is no vault", &bucket]);
+    trial.back_up(AMPLE).is_one_clear_error(1, &[&place, "put the store back where it was"]);
+    trial.forgets();
+    trial.back_up(AMPLE).is_one_clear_error(10, &["there is no vault", &bucket]);
     assert!(s3_try(&service, "GET", &bucket).is_none(), "nobody made it anew");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use e2e::proxy::Act;
+use e2e::trial::AMPLE;
 use services::Service;
 
 use crate::servers::{SWIFT, fresh, in_swift};
@@ -17,7 +18,7 @@ fn tokens_that_end_in_mid_run_are_renewed() {
             if request.is("PUT", "/packs/") { Act::Throttle(3 << 20) } else { Act::Pass }
         },
     );
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     assert!(seen.iter().filter(|seen| seen.request.is("GET", "/auth/")).count() > 1);
     trial.has_lost_nothing(&seen);
@@ -40,7 +41,7 @@ fn a_token_that_is_refused_in_mid_upload_is_renewed() {
         }
         Act::Pass
     });
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     assert!(seen.iter().any(|seen| seen.status == 401));
     trial.has_lost_nothing(&seen);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::proxy::{Act, answer};
+use e2e::trial::AMPLE;
 
 use crate::servers::{SWIFT, after_uploads, first_upload, fresh, in_swift};
 
@@ -19,7 +20,7 @@ fn a_storm_of_5xx_that_passes_is_waited_for_from_the_first_request_on() {
         let storm = begun.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(3);
         if storm { busy() } else { Act::Pass }
     });
-    let told = trial.back_up(30).expect(0);
+    let told = trial.back_up(AMPLE).expect(0);
     assert!(told.stderr.contains("trying again"), "{told:?}");
     let seen = trial.proxy.take();
     assert!(seen.iter().filter(|seen| seen.status == 503).count() > 3);
@@ -37,7 +38,7 @@ fn a_storm_of_5xx_that_passes_is_waited_for_from_the_first_request_on() {
             _ => Act::Pass,
         }
     });
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     trial.has_lost_nothing(&trial.proxy.take());
 }
 
@@ -51,8 +52,10 @@ fn a_storm_of_5xx_that_stays_is_one_error() {
     let says = ["cannot write packs/", &place, "503 Service Unavailable", "busy", "try again later"];
     trial.back_up(5).is_one_clear_error(1, &says);
     trial.recovers(&trial.proxy.take());
-    // From the beginning it is said of the store as a whole.
     trial.proxy.decide(|_| busy());
+    trial.back_up(2).is_one_clear_error(1, &[&place, "503 Service Unavailable", "try again later"]);
+    // Where nothing is known of the vault it is said of the store as a whole.
+    trial.forgets();
     let says = ["cannot open the store", &container, "503 Service Unavailable", "try again later"];
     trial.back_up(2).is_one_clear_error(1, &says);
 }
@@ -62,7 +65,7 @@ fn a_server_that_asks_for_time_gets_it() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("slow-down"));
     trial.proxy.decide(first_upload(answer("429 Too Many Requests", "Retry-After: 2\r\n", "slow down")));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     let refused: Vec<_> = seen.iter().filter(|seen| seen.status == 429).collect();
     assert!(!refused.is_empty());
@@ -94,7 +97,7 @@ fn an_answer_that_is_lost_stores_nothing_twice() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("lost"));
     trial.proxy.decide(crate::servers::first("PUT", "/vault/", Act::Lose));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     assert_eq!(trial.snapshots(), 2);
     trial.has_lost_nothing(&seen);
@@ -106,8 +109,8 @@ fn a_server_that_falls_silent_is_left_and_asked_again() {
     let trial = in_swift(&service, &fresh("silent"));
     trial.proxy.decide(first_upload(Act::Silence));
     let begun = Instant::now();
-    trial.back_up(30).expect(0);
-    assert!(begun.elapsed() >= Duration::from_secs(2), "a fifteenth of 30 s");
+    trial.back_up(75).expect(0);
+    assert!(begun.elapsed() >= Duration::from_secs(5), "a fifteenth of 75 s");
     trial.has_lost_nothing(&trial.proxy.take());
 }
 
@@ -116,13 +119,13 @@ fn half_uploads_leave_nothing_behind() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("half"));
     trial.proxy.decide(first_upload(Act::CutUpload(3 << 20)));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     trial.has_lost_nothing(&trial.proxy.take());
     let trial = in_swift(&service, &fresh("half"));
     let mut uploads = 0;
     trial.proxy.decide(move |request| {
         uploads += usize::from(request.is("PUT", "/packs/"));
-        if request.is("PUT", "/packs/") && uploads > 2 { Act::CutUpload(3 << 20) } else { Act::Pass }
+        if request.is("PUT", "/packs/") && uploads > 1 { Act::CutUpload(3 << 20) } else { Act::Pass }
     });
     trial
         .back_up(5)
@@ -135,7 +138,7 @@ fn uploads_that_were_damaged_on_their_way_are_sent_again() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("damaged"));
     trial.proxy.decide(crate::servers::first("PUT", "/vault/", Act::CorruptUpload(17)));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     assert!(seen.iter().any(|seen| seen.status == 422));
     trial.has_lost_nothing(&seen);
@@ -148,7 +151,7 @@ fn an_etag_of_other_bytes_is_not_believed_to_be_ours() {
     let service = SWIFT.get();
     let trial = in_swift(&service, &fresh("etag"));
     trial.proxy.decide(crate::servers::first("PUT", "/vault/", Act::Header("ETag", OTHER)));
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     let seen = trial.proxy.take();
     assert!(
         seen.iter().any(|seen| seen.request.is("DELETE", "/packs/")),
@@ -162,7 +165,7 @@ fn an_etag_of_other_bytes_is_not_believed_to_be_ours() {
             if request.is("PUT", "/packs/") { Act::Header("ETag", OTHER) } else { Act::Pass }
         },
     );
-    trial.back_up(4).is_one_clear_error(1, &["cannot write packs/", "its ETag differs", "try again later"]);
+    trial.back_up(8).is_one_clear_error(1, &["cannot write packs/", "its ETag differs", "try again later"]);
     // What was taken away is not counted as arrived.
     trial.proxy.take();
     trial.recovers(&[]);
@@ -181,6 +184,6 @@ fn a_slow_and_late_line_only_takes_longer() {
             _ => Act::Pass,
         }
     });
-    trial.back_up(30).expect(0);
+    trial.back_up(AMPLE).expect(0);
     trial.has_lost_nothing(&trial.proxy.take());
 }

@@ -8,7 +8,7 @@ mod event;
 mod stream;
 pub mod text;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use backup::{Credential, Problem, ProblemKind, Vault};
 use serde_json::{Value, json};
@@ -136,5 +136,8 @@ pub fn problem_kind(kind: ProblemKind) -> &'static str {
 
 /// Says something beside the result.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let mut errors = std::io::stderr();
+    // A line that shows progress may stand there: it is drawn anew below.
+    let clear = if errors.is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = writeln!(errors, "{clear}{text}");
 }
