@@ -199,6 +199,18 @@ impl World {
         }
     }
 
+    /// What a listing shows, with the bytes; all at once, and perhaps behind.
+    pub fn listed(&mut self, place: Place, prefix: &str) -> Vec<(String, Bytes)> {
+        let age = self.age();
+        let World { objects, copy, random, now, settle, .. } = self;
+        let objects = if place == Place::Vault { objects } else { &mut copy.objects };
+        let seen = objects.names(prefix).filter_map(|name| {
+            let object = objects.seen(name, *now, *settle, age, random)?;
+            Some((name.clone(), object.bytes))
+        });
+        seen.collect()
+    }
+
     fn find(&mut self, place: Place, name: &str) -> Result<Object, Kind> {
         let age = self.age();
         let World { objects, copy, random, now, settle, .. } = self;

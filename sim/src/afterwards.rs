@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vault::check::Finding;
+use vault::collect::CleanupError;
 use vault::condemned::{self, Condemned};
 use vault::{ObjectHash, name};
 
@@ -58,6 +59,34 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
         world.hear_of_the_copy();
     }
     lock(&actor.world).count("last copies", 1);
+    Ok(())
+}
+
+/// Regroups for as long as it takes: nothing is lost, and nothing is left in a segment that only a key can see is dead.
+pub fn regroup(actor: &Actor) {
+    if let Err(problem) = try_to_regroup(actor) {
+        lock(&actor.world).oracle.violation.get_or_insert(format!("the last regrouping: {problem}"));
+    }
+}
+
+fn try_to_regroup(actor: &Actor) -> Result<(), String> {
+    for _ in 0..4 {
+        lock(&actor.world).advance(2 * DAY);
+        match alone(actor, actor.regroup_usually()) {
+            Some(Ok(_)) => {}
+            // A thief's snapshot that nobody can read.
+            Some(Err(CleanupError::Owner(_))) if lock(&actor.world).oracle.was_robbed => return Ok(()),
+            Some(Err(error)) => return Err(error.to_string()),
+            None => return Ok(()),
+        }
+        let mut world = lock(&actor.world);
+        let World { oracle, objects, now, .. } = &mut *world;
+        oracle.look(*now, objects);
+        if oracle.violation.is_some() {
+            return Ok(());
+        }
+    }
+    lock(&actor.world).count("last regroupings", 1);
     Ok(())
 }
 

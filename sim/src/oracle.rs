@@ -9,7 +9,7 @@ use vault::snapshot::PackNeed;
 use vault::{ObjectHash, PackId, SnapshotId, name, relocation, trash};
 
 use crate::objects::{Millis, Objects};
-use crate::toy::{CONTENT_LENGTH, VAULT, content_of};
+use crate::toy::{Spot, VAULT, contents_of};
 
 /// A number that stands for a chunk of somebody's data.
 pub type Content = u64;
@@ -18,8 +18,8 @@ pub type Content = u64;
 #[derive(Debug)]
 struct Promise {
     needs: Vec<PackNeed>,
-    /// What has to be in which segment.
-    contents: Vec<(PackId, u32, Content)>,
+    /// What has to be where.
+    contents: Vec<(PackId, Spot, Content)>,
     /// It was in the trash for its whole time: it may go.
     expired: bool,
 }
@@ -35,7 +35,7 @@ pub struct Oracle {
     pub violation: Option<String>,
     promises: BTreeMap<SnapshotId, Promise>,
     /// What is in pack objects, read once.
-    packs: HashMap<String, HashMap<(PackId, u32), Content>>,
+    packs: HashMap<String, HashMap<(PackId, Spot), Content>>,
     /// What relocations say, read once.
     relocations: BTreeMap<String, Vec<(PackId, ObjectHash)>>,
     /// Which snapshots a mark is for, and since when it is there.
@@ -50,8 +50,8 @@ pub struct Oracle {
     pub looks: u64,
 }
 
-/// What a snapshot needs, and the contents of its segments.
-pub type Expected<'a> = (&'a [PackNeed], &'a [(PackId, u32, Content)]);
+/// What a snapshot needs, and what has to be where.
+pub type Expected<'a> = (&'a [PackNeed], &'a [(PackId, Spot, Content)]);
 
 impl Oracle {
     /// Nothing is promised yet.
@@ -83,15 +83,14 @@ impl Oracle {
                     let contents = ObjectHash::from_object_name(object)
                         .and_then(|hash| verify_whole(&there.bytes, hash, VAULT).ok())
                         .map(|trailer| {
-                            let content = |row: &vault::pack::SegmentRow| {
+                            let contents = |row: &vault::pack::SegmentRow| {
                                 let start = row.offset as usize;
-                                let sealed = there.bytes.get(start..start + CONTENT_LENGTH)?;
-                                Some((
-                                    (trailer.origins.get(row.origin as usize)?.pack, row.number),
-                                    content_of(sealed),
-                                ))
+                                let sealed = there.bytes.get(start..start + row.length as usize)?;
+                                let pack = trailer.origins.get(row.origin as usize)?.pack;
+                                let contents = contents_of(row.number, sealed);
+                                Some(contents.map(move |(spot, content)| ((pack, spot), content)))
                             };
-                            trailer.rows.iter().filter_map(content).collect()
+                            trailer.rows.iter().filter_map(contents).flatten().collect()
                         });
                     self.packs.insert(object.to_owned(), contents.unwrap_or_default());
                 }
@@ -131,7 +130,7 @@ impl Oracle {
         &mut self,
         snapshot: SnapshotId,
         needs: Vec<PackNeed>,
-        contents: Vec<(PackId, u32, Content)>,
+        contents: Vec<(PackId, Spot, Content)>,
         now: Millis,
         objects: &Objects,
     ) {
@@ -219,7 +218,7 @@ impl Oracle {
             let is_good = |object: ObjectHash| {
                 let object = object.pack_name();
                 objects.current(&object).and(self.packs.get(&object)).is_some_and(|found| {
-                    of_pack().all(|(pack, number, content)| found.get(&(*pack, *number)) == Some(content))
+                    of_pack().all(|(pack, spot, content)| found.get(&(*pack, *spot)) == Some(content))
                 })
             };
             (!places.any(is_good)).then(|| {

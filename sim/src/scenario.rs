@@ -23,6 +23,9 @@ const DAY: Millis = 24 * HOUR;
 /// Nobody sleeps for longer than 30 days before a delete (`docs/gc.md`); who is older than this is killed.
 const OLDEST: Millis = 25 * DAY;
 
+/// Seeds with this bit are of scenarios in which segments hold several chunks, and an owner regroups.
+pub const WITH_OWNER: u64 = 1 << 63;
+
 /// How a scenario went.
 #[derive(Debug)]
 pub struct Verdict {
@@ -87,6 +90,8 @@ struct Running {
 struct Scenario {
     world: Shared,
     others: Others,
+    /// Decides when the owner comes by with the key, where segments hold several chunks; again a source of its own.
+    owner: Option<Random>,
     character: Character,
     machines: Vec<Arc<Mutex<Machine>>>,
     running: Vec<Running>,
@@ -110,6 +115,9 @@ pub fn run(seed: u64, trace: bool) -> Verdict {
         let actor = scenario.actor();
         quiet::settle(&actor);
         let is_calm = |scenario: &Scenario| lock(&scenario.world).oracle.violation.is_none();
+        if scenario.owner.is_some() && is_calm(&scenario) {
+            afterwards::regroup(&actor);
+        }
         if scenario.others.copies && is_calm(&scenario) {
             afterwards::copy(&actor);
         }
@@ -137,6 +145,7 @@ fn character(random: &mut Random) -> Character {
         delay: one_of(random, &[0, 0, HOUR, DAY, 7 * DAY]),
         unfinished: one_of(random, &[0, HOUR, DAY, 2 * DAY]),
         tries: random.between(1, 4) as u32,
+        doubles: false,
     };
     Character {
         rules,
@@ -169,7 +178,9 @@ fn faults(random: &mut Random, settle: Millis) -> Faults {
 impl Scenario {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let character = character(&mut random);
+        let mut character = character(&mut random);
+        character.rules.doubles = seed & WITH_OWNER != 0;
+        let owner = character.rules.doubles.then(|| Random::new(seed.rotate_left(32)));
         let settle = one_of(&mut random, &[0, 0, MINUTE, 5 * MINUTE, 10 * MINUTE, HOUR]);
         let skew = if random.permille(500) {
             random.below((settle / SKEW_PART).min(character.rules.lease / 3))
@@ -200,6 +211,7 @@ impl Scenario {
         Self {
             world,
             others,
+            owner,
             character,
             machines,
             running: Vec::new(),
@@ -322,9 +334,25 @@ impl Scenario {
         true
     }
 
+    /// The owner begins to regroup, where there is something to regroup.
+    fn start_owner(&mut self) -> bool {
+        let copies = self.others.copies;
+        let Some(random) = &mut self.owner else { return false };
+        if !random.permille(200) {
+            return false;
+        }
+        let place = if copies && random.permille(300) { Place::Copy } else { Place::Vault };
+        let actor = self.actor().at(place);
+        let mut world = lock(&self.world);
+        world.note(|| format!("#{} begins: owner", actor.number));
+        let (begun, future) = (world.now, Box::pin(actors::regroup(actor.clone())));
+        self.running.push(Running { actor, future, begun, paused_until: 0, machine: None });
+        true
+    }
+
     /// Somebody begins.
     fn start(&mut self) {
-        if self.start_other() {
+        if self.start_other() || self.start_owner() {
             return;
         }
         let actor = self.actor();

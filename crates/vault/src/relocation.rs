@@ -269,7 +269,8 @@ impl Holders {
 
     /// Whether a new snapshot may rely on this segment of `pack`, found by the index; `named` is the object that this says.
     pub fn allows(&self, pack: PackId, named: ObjectHash, segment: u32) -> bool {
-        !self.is_closed(pack) && self.choose(pack, named, |there| there.contains(segment)).is_some()
+        let may_be_found = !self.is_closed(pack) || !keeps(Rule::ClosedPacksAreLeft);
+        may_be_found && self.choose(pack, named, |there| there.contains(segment)).is_some()
     }
 
     /// Other objects that may hold `pack`, the fullest first, for when the one that was named is gone.

@@ -5,14 +5,25 @@ use std::time::Duration;
 
 use store::Store;
 use vault::check::Unwatched;
-use vault::collect::{CleanupError, Options, Report, cleanup};
+use vault::collect::{CleanupError, Options, Owner, Report, cleanup, cleanup_with};
 
 use super::Actor;
+use super::owner::KeyHolder;
 use crate::toy::VAULT;
 use crate::world::lock;
 
 /// Cleans up once, as a user would: whatever comes of it.
 pub async fn collect(actor: Actor) {
+    collect_with(actor, None).await;
+}
+
+/// The same for whoever has a key: what is mostly dead is regrouped.
+pub async fn regroup(actor: Actor) {
+    let mut owner = KeyHolder::new(&actor);
+    collect_with(actor, Some(&mut owner)).await;
+}
+
+async fn collect_with(actor: Actor, owner: Option<&mut dyn Owner>) {
     let mut options = options(&actor);
     {
         let random = &mut lock(&actor.world).random;
@@ -20,16 +31,19 @@ pub async fn collect(actor: Actor) {
         options.max_move = random.permille(200).then(|| random.below(30_000));
         options.dry_run = random.permille(30);
     }
-    let outcome = clean(&actor, &actor.store(), &options).await;
+    let (store, random) = (actor.store(), &mut || actor.identity());
+    let outcome = cleanup_with(&store, VAULT, &options, owner, random, &Unwatched).await;
     count(&actor, &outcome);
     actor.note(|| match outcome {
         Ok(report) => format!(
-            "cleanup: condemned {}+{}, deleted {}+{}, moved {}, kept {}, waiting {}",
+            "cleanup: condemned {}+{}, deleted {}+{}, moved {}, closed {}, regrouped {}, kept {}, waiting {}",
             report.snapshots_condemned,
             report.packs_condemned,
             report.snapshots_deleted,
             report.packs_deleted,
             report.segments_moved,
+            report.packs_closed,
+            report.packs_regrouped,
             report.kept,
             report.waiting.len()
         ),
@@ -46,6 +60,8 @@ fn count(actor: &Actor, outcome: &Result<Report, CleanupError>) {
             world.count("packs deleted", report.packs_deleted);
             world.count("snapshots deleted", report.snapshots_deleted);
             world.count("segments moved", report.segments_moved);
+            world.count("packs closed", report.packs_closed);
+            world.count("packs regrouped", report.packs_regrouped);
             world.count("kept though condemned", report.kept);
         }
         Err(CleanupError::Busy { .. }) => world.count("cleanups that met another", 1),
@@ -71,5 +87,14 @@ impl Actor {
     /// Cleans up with the usual options.
     pub async fn clean_usually(&self) -> Result<Report, CleanupError> {
         clean(self, &self.store(), &options(self)).await
+    }
+
+    /// Regroups whatever is worth it, with the usual options.
+    pub async fn regroup_usually(&self) -> Result<Report, CleanupError> {
+        let (mut owner, random) = (KeyHolder::new(self), &mut || self.identity());
+        let outcome =
+            cleanup_with(&self.store(), VAULT, &options(self), Some(&mut owner), random, &Unwatched).await;
+        count(self, &outcome);
+        outcome
     }
 }

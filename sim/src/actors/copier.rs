@@ -11,6 +11,7 @@ use vault::snapshot::PackNeed;
 use super::Actor;
 use crate::actor_store::pause;
 use crate::oracle::Content;
+use crate::toy::Spot;
 use crate::world::{Place, World, lock};
 
 /// What a copy said at its end, for whoever asks.
@@ -83,7 +84,7 @@ fn promise_once(
     oracle: &mut crate::oracle::Oracle,
     id: SnapshotId,
     needs: Vec<PackNeed>,
-    contents: Vec<(vault::PackId, u32, Content)>,
+    contents: Vec<(vault::PackId, Spot, Content)>,
     now: crate::objects::Millis,
     objects: &crate::objects::Objects,
 ) {

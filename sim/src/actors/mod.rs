@@ -2,6 +2,7 @@
 
 mod collector;
 mod copier;
+mod owner;
 mod reader;
 mod scrubber;
 mod thief;
@@ -16,7 +17,7 @@ use crate::actor_store::{ActorStore, Credential};
 use crate::objects::Millis;
 use crate::world::{Place, Shared, lock};
 
-pub use collector::{clean, collect};
+pub use collector::{clean, collect, regroup};
 pub use copier::{Arrivals, copy};
 pub use reader::read;
 pub use scrubber::{Verdict, check, scrub};
@@ -35,6 +36,8 @@ pub struct Rules {
     pub unfinished: Millis,
     /// How often a call that failed is tried again.
     pub tries: u32,
+    /// Segments hold two chunks each, so that there is something to regroup.
+    pub doubles: bool,
 }
 
 /// Who acts, and where.

@@ -13,7 +13,7 @@ use vault::{ObjectHash, PackId, SnapshotId, SystemId, VaultError};
 
 use super::Actor;
 use crate::oracle::Content;
-use crate::toy::{VAULT, content_of};
+use crate::toy::{Spot, VAULT, contents_of, spots_in};
 use crate::world::lock;
 
 /// Restores a snapshot. If it was in retention when this began, and the lease was held, everything must be found.
@@ -71,10 +71,10 @@ impl Restore<'_> {
             // It is damaged for now.
             return Ok(None);
         };
-        let expected: HashMap<(PackId, u32), Content> = {
+        let expected: HashMap<(PackId, Spot), Content> = {
             let world = lock(&actor.world);
             let Some((_, contents)) = world.oracle.expected(id) else { return Ok(None) };
-            contents.iter().map(|(pack, number, content)| ((*pack, *number), *content)).collect()
+            contents.iter().map(|(pack, spot, content)| ((*pack, *spot), *content)).collect()
         };
         for need in &object.envelope.needs {
             let Some((object, trailer)) = find(store.as_ref(), &holders, need).await? else {
@@ -88,8 +88,17 @@ impl Restore<'_> {
                     renewed = now;
                 }
                 match segment(store.as_ref(), object, &trailer, need.pack, number).await? {
-                    Some(sealed) if Some(&content_of(&sealed)) == expected.get(&(need.pack, number)) => {}
-                    Some(_) => return Ok(Some("a segment is not what it was".to_owned())),
+                    Some(sealed) => {
+                        let there: HashMap<Spot, Content> = contents_of(number, &sealed).collect();
+                        let is_as_it_was = |spot: Spot| {
+                            let content = expected.get(&(need.pack, spot));
+                            content.is_none_or(|content| there.get(&spot) == Some(content))
+                        };
+                        if !spots_in(number).all(is_as_it_was) {
+                            self.is_protected &= matches!(lease.renew().await, Ok(Renewal::InTime));
+                            return Ok(Some("a segment is not what it was".to_owned()));
+                        }
+                    }
                     None => {
                         self.is_protected &= matches!(lease.renew().await, Ok(Renewal::InTime));
                         return Ok(Some(format!("segment {number} of pack {} is gone", need.pack)));

@@ -97,8 +97,23 @@ async fn put_snapshot(
     needs: BTreeMap<PackId, PackNeed>,
 ) -> Result<(), VaultError> {
     let sequence = lock(&actor.world).random.below(1 << 20);
-    let (id, _, bytes) = toy::snapshot(SystemId::new([66; 16]), sequence, ObjectHash::default(), needs);
+    let body = if actor.rules.doubles { forged_body(actor, &needs) } else { Vec::new() };
+    let (id, _, bytes) =
+        toy::snapshot(SystemId::new([66; 16]), sequence, ObjectHash::default(), needs, &body);
     Ok(store.put(&id.snapshot_name(), vec![bytes]).await?)
+}
+
+/// A body that names some of what there is room for in the segments, or that nobody can read.
+fn forged_body(actor: &Actor, needs: &BTreeMap<PackId, PackNeed>) -> Vec<Bytes> {
+    let random = &mut lock(&actor.world).random;
+    if random.permille(100) {
+        return Vec::new();
+    }
+    let all = needs.values().flat_map(|need| {
+        let spots = need.segments.iter().flat_map(toy::spots_in);
+        spots.map(|spot| (need.pack, spot))
+    });
+    toy::body(all.filter(|_| random.permille(500)).collect::<Vec<_>>())
 }
 
 /// An object that was there before, perhaps deleted since.

@@ -17,7 +17,7 @@ use vault::{ObjectHash, PackId, SegmentSet, SystemId, VaultError, name, trash};
 use super::Actor;
 use crate::objects::Millis;
 use crate::oracle::Content;
-use crate::toy::{self, VAULT};
+use crate::toy::{self, Spot, VAULT, segment_of, spots_in};
 use crate::world::{World, lock};
 
 /// What lasts on a machine from one backup to the next, whoever is killed.
@@ -29,7 +29,7 @@ pub struct Machine {
     pub files: Vec<Content>,
     last: Option<(u64, ObjectHash)>,
     /// The last snapshot that was acknowledged: what was where.
-    parent: BTreeMap<Content, (PackId, u32)>,
+    parent: BTreeMap<Content, (PackId, Spot)>,
     parent_needs: BTreeMap<PackId, (ObjectHash, SegmentSet)>,
     /// The local index, by fragment.
     index: BTreeMap<ObjectHash, Vec<Held>>,
@@ -43,7 +43,7 @@ struct Held {
     object: ObjectHash,
     /// The pack that was sealed for it; `None` when segments of others were moved to it.
     original: Option<PackId>,
-    found: Vec<(PackId, u32, Content)>,
+    found: Vec<(PackId, Spot, Content)>,
 }
 
 impl Held {
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
         self.adopt(&holders).await?;
         self.renew().await;
         let files = self.machine().files.clone();
-        let mut places: BTreeMap<Content, (PackId, u32)> = BTreeMap::new();
+        let mut places: BTreeMap<Content, (PackId, Spot)> = BTreeMap::new();
         let mut new: Vec<Content> = Vec::new();
         for content in files.iter().copied() {
             match self.known(&holders, content) {
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
     }
 
     /// Where a chunk is already, as far as a new snapshot may rely on it.
-    fn known(&self, holders: &Holders, content: Content) -> Option<(PackId, u32)> {
+    fn known(&self, holders: &Holders, content: Content) -> Option<(PackId, Spot)> {
         let machine = self.machine();
         // A file that did not change is taken over from the last snapshot as it is.
         let before = machine.parent.get(&content).filter(|(pack, _)| !self.distrusted.contains(pack));
@@ -247,17 +247,17 @@ impl<'a> Run<'a> {
         let all = machine.index.values().flatten();
         all.flat_map(|held| &held.found)
             .filter(|(pack, _, at)| *at == content && !self.distrusted.contains(pack))
-            .find(|(pack, number, _)| {
+            .find(|(pack, spot, _)| {
                 let object = object_of(&machine, holders, *pack);
-                object.is_some_and(|object| holders.allows(*pack, object, *number))
+                object.is_some_and(|object| holders.allows(*pack, object, segment_of(*spot)))
             })
-            .map(|(pack, number, _)| (*pack, *number))
+            .map(|(pack, spot, _)| (*pack, *spot))
     }
 
     async fn store_new(
         &mut self,
         new: &[Content],
-        places: &mut BTreeMap<Content, (PackId, u32)>,
+        places: &mut BTreeMap<Content, (PackId, Spot)>,
         packed: &mut BTreeMap<PackId, ObjectHash>,
     ) -> Result<(), VaultError> {
         let mut records = Vec::new();
@@ -266,14 +266,16 @@ impl<'a> Run<'a> {
             self.renew().await;
             let id = PackId::new(self.actor.identity());
             let kind = if self.actor.chance(800) { PackKind::Data } else { PackKind::Tree };
-            let pack = toy::pack(id, kind, contents);
+            let is_double = self.actor.rules.doubles;
+            let pack = if is_double { toy::double_pack } else { toy::pack }(id, kind, contents);
             records.push(toy::record(&pack));
             self.machine().journal.push(pack.hash);
             self.store.put(&pack.hash.pack_name(), pack.parts).await?;
             packed.insert(id, pack.hash);
-            let numbered = contents.iter().enumerate().map(|(number, content)| (id, number as u32, *content));
+            let spot = |place: usize| if is_double { place as Spot } else { spots_in(place as u32).start };
+            let numbered = contents.iter().enumerate().map(|(place, content)| (id, spot(place), *content));
             let numbered: Vec<_> = numbered.collect();
-            places.extend(numbered.iter().map(|(id, number, content)| (*content, (*id, *number))));
+            places.extend(numbered.iter().map(|(id, spot, content)| (*content, (*id, *spot))));
             found.push(Held { object: pack.hash, original: Some(id), found: numbered });
             if self.actor.chance(400) {
                 self.add_fragment(&std::mem::take(&mut records), std::mem::take(&mut found)).await?;
@@ -286,13 +288,13 @@ impl<'a> Run<'a> {
     fn needs(
         &self,
         holders: &Holders,
-        places: &BTreeMap<Content, (PackId, u32)>,
+        places: &BTreeMap<Content, (PackId, Spot)>,
         packed: &BTreeMap<PackId, ObjectHash>,
     ) -> Option<BTreeMap<PackId, PackNeed>> {
         let machine = self.machine();
         let mut segments: BTreeMap<PackId, SegmentSet> = BTreeMap::new();
-        for (pack, number) in places.values() {
-            segments.entry(*pack).or_default().insert(*number);
+        for (pack, spot) in places.values() {
+            segments.entry(*pack).or_default().insert(segment_of(*spot));
         }
         let need = |(pack, segments): (PackId, SegmentSet)| {
             let before = machine.parent_needs.get(&pack).map(|(object, _)| *object);
@@ -307,7 +309,7 @@ impl<'a> Run<'a> {
     async fn commit(
         &mut self,
         needs: BTreeMap<PackId, PackNeed>,
-        places: BTreeMap<Content, (PackId, u32)>,
+        places: BTreeMap<Content, (PackId, Spot)>,
     ) -> Result<bool, VaultError> {
         let (system, last) = {
             let machine = self.machine();
@@ -315,7 +317,8 @@ impl<'a> Run<'a> {
         };
         let sequence = last.map_or(0, |(sequence, _)| sequence + 1);
         let previous = last.map(|(_, id)| id).unwrap_or_default();
-        let (id, needs, bytes) = toy::snapshot(system, sequence, previous, needs);
+        let body = if self.actor.rules.doubles { toy::body(places.values().copied()) } else { Vec::new() };
+        let (id, needs, bytes) = toy::snapshot(system, sequence, previous, needs, &body);
         let random = &mut || self.actor.identity();
         match self.writer.commit(id, &needs, &bytes, random).await? {
             Outcome::Committed => {
@@ -325,7 +328,7 @@ impl<'a> Run<'a> {
                 let all = needs.iter().map(|need| (need.pack, (need.object, need.segments.clone())));
                 machine.parent_needs = all.collect();
                 let contents =
-                    places.iter().map(|(content, (pack, number))| (*pack, *number, *content)).collect();
+                    places.iter().map(|(content, (pack, spot))| (*pack, *spot, *content)).collect();
                 machine.parent = places;
                 let mut world = lock(&self.actor.world);
                 world.note(|| format!("#{} committed {}", self.actor.number, id.short()));
