@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use backup::{
 };
 use store::{MemoryStore, Recorded, Store};
 use support::{contents, noise, on_disk, open, run, slot};
-use vault::SystemId;
 use vault::condemned::What;
+use vault::pack::{PackKind, read_trailer};
 use vault::writer::Writer;
+use vault::{ObjectHash, SystemId};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -123,6 +124,34 @@ fn what_nobody_needs_leaves_its_segment_and_every_snapshot_restores_as_before() 
     let report = clean(&vault).unwrap();
     assert!(report.packs_regrouped > 0 && report.not_understood.is_empty(), "{report:?}");
     assert_whole(&vault, source.path(), &expected[4..], "thinned twice");
+}
+
+/// In which epochs the data packs are sealed, the newest seal of each.
+fn epochs(vault: &Vault) -> BTreeSet<u32> {
+    let packs = vault.wait(vault.store().list("packs/")).unwrap();
+    let trailers = packs.iter().map(|object| {
+        let hash = ObjectHash::from_object_name(&object.name).unwrap();
+        let read = vault.wait(read_trailer(vault.store().as_ref(), hash, vault.id()));
+        read.unwrap().unwrap().0
+    });
+    let data = trailers.filter(|trailer| trailer.kind == PackKind::Data);
+    data.flat_map(|trailer| trailer.origins.into_iter().map(|origin| origin.epoch)).collect()
+}
+
+#[test]
+fn what_is_regrouped_after_new_keys_is_sealed_with_them() {
+    let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Arc::new(MemoryStore::new());
+    let (vault, expected) = grown(store.clone(), source.path(), cache.path());
+    let request = CleanupRequest { unfinished: Some(Duration::ZERO), ..CleanupRequest::default() };
+    clean_up(vault.store(), &request, &Arc::new(Progress::new())).unwrap();
+    assert_eq!(epochs(&vault), BTreeSet::from([0]));
+    vault.renew_keys(&[slot()]).unwrap();
+    let vault = open(store, cache.path());
+    let report = clean(&vault).unwrap();
+    assert!(report.packs_regrouped > 0, "{report:?}");
+    assert!(epochs(&vault).contains(&1), "{:?}", epochs(&vault));
+    assert_whole(&vault, source.path(), &expected, "with new keys");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, noise};
 
 /// A world with so many snapshots of its files.
 fn with_snapshots(count: usize) -> World {
@@ -16,12 +16,55 @@ fn with_snapshots(count: usize) -> World {
     world
 }
 
+/// Many small files of which each version changes every fourth; only the last two snapshots stay.
+fn with_little_left_of_much() -> World {
+    let mut world = World::new();
+    world.use_vault();
+    world.ok(&["init", "--delete-delay", "0d"]);
+    let bytes = noise(200 * 5 * 8000);
+    let mut fresh = bytes.chunks(8000);
+    for version in 0..4 {
+        for n in (0..200).filter(|n| version == 0 || n % 4 == version) {
+            fs::write(world.files().join(format!("part-{n}")), fresh.next().unwrap()).unwrap();
+        }
+        world.backup();
+    }
+    world.ok(&["forget", "--keep-last", "2"]);
+    world
+}
+
 /// The ids that `snapshots` lists.
 fn ids(world: &World, arguments: &[&str]) -> Vec<String> {
     let (events, code) = world.json(&[&["snapshots"], arguments].concat());
     assert_eq!(code, Some(0));
     let snapshots = events.iter().filter(|event| event["type"] == "snapshot");
     snapshots.map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn with_the_key_cleanup_takes_what_nobody_needs_out_of_packs() {
+    let world = with_little_left_of_much();
+    let stored =
+        || -> u64 { world.objects("packs").iter().map(|pack| fs::metadata(pack).unwrap().len()).sum() };
+    world.ok(&["cleanup", "--unfinished", "0d"]);
+    let before = stored();
+    let said = world.ok(&["cleanup", "--unfinished", "0d", "--regroup=10"]);
+    assert!(said.contains("Regrouped: 1 pack; announced for it: 1 pack."), "{said}");
+    // A quarter of the first version was replaced in each of the two versions that are gone from the rest.
+    assert!(stored() < before * 85 / 100, "{} of {before}", stored());
+    world.ok(&["check", "--read-data"]);
+    let target = world.path("back");
+    world.ok(&["restore", &world.latest(""), "--target", target.to_str().unwrap()]);
+    for n in 0..200 {
+        let name = format!("part-{n}");
+        assert!(
+            fs::read(target.join(&name)).unwrap() == fs::read(world.files().join(&name)).unwrap(),
+            "{name}"
+        );
+    }
+    // Whoever cannot read cannot know what is needed.
+    let refused = world.run(&["cleanup", "--regroup=101"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
 }
 
 #[test]
