@@ -1,6 +1,6 @@
 //! Seeds that found something once. They are played again: what they found must not come back.
 
-use sim::scenario;
+use sim::scenario::{self, WITH_OWNER};
 
 fn shows_nothing(seeds: &[u64]) {
     for seed in seeds {
@@ -34,6 +34,11 @@ fn a_check_takes_nothing_for_damage_that_is_about_to_go() {
         1_882_688_796_882_001,
         1_882_689_928_659_749,
     ]);
+}
+
+#[test]
+fn nothing_is_regrouped_where_copies_arrive() {
+    shows_nothing(&[WITH_OWNER | 77_008_417, WITH_OWNER | 77_015_480]);
 }
 
 #[test]

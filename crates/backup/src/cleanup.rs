@@ -23,6 +23,8 @@ pub struct CleanupRequest {
     pub max_move: Option<u64>,
     /// What no snapshot ever needed is left alone this long; two days when `None`.
     pub unfinished: Option<Duration>,
+    /// Regroup though copies of another vault arrived here: none will any more.
+    pub no_more_copies: bool,
     /// Only look.
     pub dry_run: bool,
 }
@@ -91,6 +93,7 @@ fn run(
             options.lock_longest = settings::longest_lock(&descriptor, &settings);
         }
         options.dry_run = request.dry_run;
+        options.no_more_copies = request.no_more_copies;
         let random = &mut content::random::identity;
         // A vault that was copied to a bucket which cannot lock is cleaned all the same.
         let can_lock = options.lock.is_some() && store.can_lock().await?;

@@ -255,19 +255,30 @@ fn a_copy_takes_what_was_regrouped_and_is_not_regrouped_itself() {
     let cleaned = clean(&replica).unwrap();
     let ((at_source, _), (own, elsewhere)) = (closed(&vault), closed(&replica));
     assert!(!at_source.is_empty() && at_source.keys().all(|pack| elsewhere.contains_key(pack)));
-    assert!(own.keys().all(|pack| !at_source.contains_key(pack)), "these are regrouped at the source");
+    assert!(cleaned.copies_arrive && own.is_empty(), "nothing is regrouped where copies arrive: {cleaned:?}");
     let mut last = vec![expected[2].clone(), on_disk(source.path())];
     assert_whole(&replica, source.path(), &last, "the copy later");
-    // A pack of its own that the copy regrouped lacks what snapshots of the source may need: they are left behind, and that
-    // is told. None arrives that is not whole.
-    assert!(cleaned.packs_regrouped > 0, "{cleaned:?}");
     version(source.path(), 7);
     run(&vault, source.path());
     let report = copy();
-    if report.left_behind.is_empty() {
-        last.push(on_disk(source.path()));
-    } else {
-        assert!(!report.faults.is_empty(), "{report:?}");
-    }
+    assert!(report.faults.is_empty() && report.left_behind.is_empty(), "{report:?}");
+    last.push(on_disk(source.path()));
     assert_whole(&replica, source.path(), &last, "the copy after that");
+
+    // The source is lost, and what arrived is regrouped at last. A copy that comes all the same brings nothing that relies
+    // on what may be missing, and says so.
+    let request = CleanupRequest {
+        unfinished: Some(Duration::ZERO),
+        no_more_copies: true,
+        ..CleanupRequest::default()
+    };
+    let progress = Arc::new(Progress::new());
+    let cleaned = clean_up_regrouping(&replica, &request, 0.1, &progress).unwrap();
+    assert!(cleaned.packs_regrouped > 0 && !cleaned.copies_arrive, "{cleaned:?}");
+    assert_whole(&replica, source.path(), &last, "regrouped at last");
+    version(source.path(), 8);
+    run(&vault, source.path());
+    let report = copy();
+    assert!(!report.faults.is_empty() && report.left_behind.len() == 1, "{report:?}");
+    assert_whole(&replica, source.path(), &last, "after a late copy");
 }

@@ -11,7 +11,8 @@
 //!        or:    what (u8: 5 closed pack, 6 pack closed elsewhere)  pack id (16)  zeros (16)
 //! ```
 //! A pack is *closed* before the owner regroups it: what is in it is taken over from snapshots before, and no chunk in it
-//! is found by the index any more. Closing is for ever, and deletes nothing.
+//! is found by the index any more. Closing is for ever, and deletes nothing. The pack id of zeros, closed elsewhere, stands
+//! for all packs: copies of another vault arrive.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -44,6 +45,10 @@ pub enum What {
     /// The same, and it is regrouped in the vault from which it was copied, never here.
     ClosedElsewhere,
 }
+
+/// Stands for all packs: one that is closed elsewhere says that copies of another vault arrive here. What their snapshots
+/// need nobody knows here, so nothing is regrouped.
+pub const EVERY_PACK: PackId = PackId::new([0; 16]);
 
 impl What {
     const ALL: [(Self, u8); 6] = [

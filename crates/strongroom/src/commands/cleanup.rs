@@ -40,6 +40,12 @@ pub struct Cleanup {
         value_parser = parse_percent
     )]
     regroup: Option<f64>,
+    /// Regroup though copies of another vault arrived here: the other one is lost, and none will arrive any more
+    ///
+    /// Usually nothing is regrouped in a vault at which copies arrive, since a later one may need what is taken out. What is
+    /// regrouped at their source arrives with the next copy.
+    #[arg(long, requires = "regroup")]
+    no_more_copies: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -51,6 +57,7 @@ impl Cleanup {
             max_unused: Some(self.max_unused / 100.0),
             max_move: self.max_move,
             unfinished: Some(self.unfinished),
+            no_more_copies: self.no_more_copies,
             dry_run: self.dry_run,
         };
         let (shown, report) = match self.regroup {
@@ -82,7 +89,8 @@ impl Cleanup {
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
-            "packs_closed": report.packs_closed, "packs_regrouped": report.packs_regrouped, "calls": calls,
+            "packs_closed": report.packs_closed, "packs_regrouped": report.packs_regrouped,
+            "copies_arrive": report.copies_arrive, "calls": calls,
             "locked": report.locked, "bytes_locked": report.bytes_locked,
             "locked_until": report.locked_until.map(output::json_moment), "held": report.held.objects,
             "held_until": report.held.until.map(output::json_moment), "locks_extended": report.held.extended,
@@ -151,6 +159,11 @@ impl Cleanup {
                 output::count(report.unfinished.0, "pack"),
                 output::size(report.unfinished.1)
             ));
+        }
+        if report.copies_arrive {
+            output.say(
+                "Nothing is regrouped here, as copies of another vault arrive: regroup that one. If it is lost, use --no-more-copies.",
+            );
         }
         if report.packs_closed + report.packs_regrouped > 0 {
             output.say(&format!(

@@ -70,6 +70,8 @@ pub struct Options {
     pub lock: Option<LockSetting>,
     /// The longest period for which objects were ever to be locked.
     pub lock_longest: Duration,
+    /// Copies of another vault arrived here, and none will any more: an owner regroups all the same.
+    pub no_more_copies: bool,
     /// How long the collector's own lease lasts.
     pub lease: Duration,
     /// Only look.
@@ -89,6 +91,7 @@ impl Options {
             data_class: None,
             lock: None,
             lock_longest: Duration::ZERO,
+            no_more_copies: false,
             lease: lease::DURATION,
             dry_run: false,
         }
@@ -149,6 +152,8 @@ pub struct Report {
     pub packs_closed: u64,
     /// Packs that were regrouped: chunks that nobody needs are gone from their segments.
     pub packs_regrouped: u64,
+    /// Nothing was regrouped, since copies of another vault arrive here.
+    pub copies_arrive: bool,
     /// Packs that no snapshot needs yet, and their bytes: a backup was interrupted or is running.
     pub unfinished: (u64, u64),
     /// Bytes that snapshots need.
@@ -493,6 +498,7 @@ impl Report {
         self.bytes_moved += next.bytes_moved;
         self.packs_closed += next.packs_closed;
         self.packs_regrouped += next.packs_regrouped;
+        self.copies_arrive = next.copies_arrive;
         (self.bytes_live, self.bytes_unused, self.unfinished) = (bytes_live, bytes_unused, unfinished);
         (self.waiting, self.ended_early, self.kept) = (waiting, ended_early, next.kept);
         (self.locked, self.bytes_locked, self.locked_until) =

@@ -64,11 +64,16 @@ impl Collector<'_> {
         }
         let living = view.snapshots.iter().filter(|(_, standing)| **standing == Standing::Live);
         let living: Vec<_> = living.map(|(id, _)| *id).collect();
+        let (here, elsewhere) = (view.row.closed(What::ClosedPack), view.row.closed(What::ClosedElsewhere));
+        report.copies_arrive = elsewhere.contains_key(&condemned::EVERY_PACK) && !self.options.no_more_copies;
+        if report.copies_arrive {
+            return Ok(ready);
+        }
         owner.survey(&living).map_err(CleanupError::Owner)?;
         let worth = owner.worth_regrouping(view).map_err(CleanupError::Owner)?;
-        let (here, elsewhere) = (view.row.closed(What::ClosedPack), view.row.closed(What::ClosedElsewhere));
         let mut closing = Vec::new();
-        for pack in worth.into_iter().filter(|pack| !elsewhere.contains_key(pack)) {
+        // Where no copies arrive any more, what they brought is regrouped like all else.
+        for pack in worth {
             let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
             match here.get(&pack) {
                 None => closing.push(Condemned::closing(What::ClosedPack, pack)),
@@ -97,6 +102,7 @@ impl Collector<'_> {
             .values()
             .flat_map(|seen| seen.origins.iter().map(|origin| origin.pack))
             .chain(view.live.keys().copied())
+            .chain([condemned::EVERY_PACK])
             .collect();
         let margin = self.options.settle + self.options.settle;
         for record in records() {

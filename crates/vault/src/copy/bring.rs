@@ -13,7 +13,7 @@ use crate::error::{Damage, VaultError};
 use crate::fragment::{self, PackRecord};
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, SnapshotId};
-use crate::pack::{Origin, read_trailer};
+use crate::pack::read_trailer;
 use crate::records;
 use crate::relocation::{self, Moved};
 use crate::segments::SegmentSet;
@@ -236,14 +236,18 @@ impl Copying<'_> {
 
     fn regrouped(&mut self, object: ObjectHash) -> Step {
         let damage =
-            Damage::Nonsense("its pack was regrouped there, without chunks that the snapshot may need");
+            Damage::Nonsense("its pack is regrouped there, without chunks that the snapshot may need");
         self.fault(self.target.location(), object.pack_name(), damage);
         Step::Lost(object)
     }
 
-    /// Whether the object at the target has every chunk that snapshots of the source may need of a pack. Where the pack
-    /// was never closed it is as it was first sealed, or as it came from there.
+    /// Whether the object at the target has every chunk that snapshots of the source may need of a pack, and will have.
+    /// Where the pack was never closed it is as it was first sealed, or as it came from there. One that the target itself
+    /// closed is thinned any time, by what was needed before this copy.
     async fn has_all_chunks(&mut self, need: &PackNeed, object: ObjectHash) -> Result<bool, CopyError> {
+        if self.there.closed_here.contains(&need.pack) {
+            return Ok(false);
+        }
         if !self.there.holders.is_closed(need.pack) {
             return Ok(true);
         }
@@ -265,10 +269,7 @@ impl Copying<'_> {
                     Err(error) => damage_of(error).map(|_| None)?,
                 };
                 // What a vault may not regroup itself came from the source, perhaps at an earlier time.
-                let is_older = |here: &Origin| {
-                    there.generation < here.generation && self.there.closed_elsewhere.contains(&need.pack)
-                };
-                here.is_some_and(|here| here.envelope == there.envelope || is_older(&here))
+                here.is_some_and(|here| here.envelope == there.envelope || there.generation < here.generation)
             }
             None => false,
         };

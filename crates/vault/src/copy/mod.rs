@@ -12,7 +12,7 @@ mod bring;
 pub(crate) mod fetch;
 pub(crate) mod shelf;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -320,19 +320,18 @@ impl Copying<'_> {
         self.index().await
     }
 
-    /// What is closed at the source is closed at the target, before anything of it comes.
+    /// What is closed at the source is closed at the target, before anything of it comes; and that copies arrive is said
+    /// there, since what they need nobody can survey there.
     async fn close(&mut self) -> Result<(), CopyError> {
-        let missing = self.here.closed().filter(|pack| !self.there.holders.is_closed(*pack));
-        let mut missing: Vec<_> =
-            missing.map(|pack| Condemned::closing(What::ClosedElsewhere, pack)).collect();
+        let closed: BTreeSet<PackId> = self.here.closed().chain([condemned::EVERY_PACK]).collect();
+        let missing = closed.into_iter().filter(|pack| !self.there.holders.is_closed(*pack));
+        let missing: Vec<_> = missing.map(|pack| Condemned::closing(What::ClosedElsewhere, pack)).collect();
         if missing.is_empty() || self.options.dry_run {
             return Ok(());
         }
-        missing.sort();
         let closed: Vec<PackId> = missing.iter().filter_map(Condemned::pack).collect();
         condemned::write(self.target.as_ref(), self.descriptor.vault, (self.random)(), &missing).await?;
         self.there.holders.close(&closed);
-        self.there.closed_elsewhere.extend(closed);
         Ok(())
     }
 

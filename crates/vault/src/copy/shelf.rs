@@ -34,8 +34,8 @@ pub(crate) struct Shelf {
     pub indexed: HashSet<ObjectHash>,
     trash: Trash,
     condemned_snapshots: HashSet<SnapshotId>,
-    /// Packs that were closed in another vault and are regrouped there.
-    pub closed_elsewhere: HashSet<PackId>,
+    /// Packs that were closed in this vault, and are regrouped here.
+    pub closed_here: HashSet<PackId>,
     /// Fragments whose names are not to be written again.
     pub condemned_fragments: HashSet<ObjectHash>,
     /// Which fragment names a pack object, and its size there; once somebody asked.
@@ -59,7 +59,7 @@ impl Shelf {
             trash: Trash::read(store.as_ref(), vault).await?,
             condemned_snapshots: row.of(What::Snapshot),
             condemned_fragments: row.of(What::Fragment),
-            closed_elsewhere: row.closed(What::ClosedElsewhere).into_keys().collect(),
+            closed_here: row.closed(What::ClosedPack).into_keys().collect(),
             snapshots: hashes(&store.list(name::SNAPSHOTS).await?, name::SNAPSHOTS),
             packs: sizes(&store.list(name::PACKS).await?),
             indexed: HashSet::new(),
