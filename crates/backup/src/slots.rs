@@ -152,8 +152,26 @@ impl Vault {
         for slot in slots {
             added.push(self.put_slot(&keyring, slot)?);
         }
-        self.wait(self.store().delete(self.opened_with()))?;
+        if let Some((slot, info)) = slots.iter().zip(&added).next() {
+            self.take_place(&keyring, slot, info)?;
+        }
         Ok(added)
+    }
+
+    /// Removes the slot that the vault was opened with, and what a change that was interrupted left: other slots that the
+    /// same secret opens and that give no more keys. Such a slot would outlast the next change of that secret.
+    fn take_place(&self, keyring: &Keyring, slot: &NewSlot, added: &SlotInfo) -> Result<(), Error> {
+        self.wait(self.store().discard(self.opened_with()))?;
+        for found in read(&self.wait(fetch_all(self.store()))?, Some(self.id())) {
+            if found.name == format!("{}{}", name::KEYS, added.id) {
+                continue;
+            }
+            let keys = found.slot.and_then(|found| found.open(&slot.credential).ok());
+            if keys.is_some_and(|keys| keys.can_read() && keyring.includes(&keys)) {
+                self.wait(self.store().discard(&found.name))?;
+            }
+        }
+        Ok(())
     }
 
     fn put_slot(&self, keyring: &Keyring, slot: &NewSlot) -> Result<SlotInfo, Error> {
@@ -191,7 +209,7 @@ impl Vault {
     /// old one goes.
     pub fn change_passphrase(&self, slot: &NewSlot) -> Result<SlotInfo, Error> {
         let added = self.add_slot(slot)?;
-        self.wait(self.store().discard(self.opened_with()))?;
+        self.take_place(self.keyring(), slot, &added)?;
         Ok(added)
     }
 }

@@ -1,11 +1,13 @@
 //! An open vault: its store, its keys, and the machine's cache for it.
 
+use std::cmp::Reverse;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use content::slot::Slot;
 use content::{ContentError, Keyring};
 use futures_util::future::join;
 use store::{Cached, Kind, ObjectInfo, Store};
@@ -345,7 +347,9 @@ fn try_slots(
     location: &str,
 ) -> Result<(String, Keyring), Error> {
     let mut damaged = Vec::new();
-    for Found { name, slot, damage } in slots::read(fetched, vault) {
+    let mut found = slots::read(fetched, vault);
+    found.sort_by_key(|found| Reverse(found.slot.as_ref().map(Slot::newness)));
+    for Found { name, slot, damage } in found {
         match slot.as_ref().map(|slot| slot.open(credential)) {
             Some(Ok(keyring)) => return Ok((name, keyring)),
             // Whether it would have opened if it were whole, nobody can tell.

@@ -6,9 +6,13 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use backup::{Category, Credential, Error, Filter, NewSlot, Progress, ReadData, SnapshotList, Vault, check};
-use store::{MemoryStore, Store};
+use backup::{
+    Category, Credential, Error, Filter, FirstSettings, LockSetting, NewSlot, Progress, ReadData,
+    SnapshotList, Vault, check,
+};
+use store::{LockMode, MemoryStore, Store};
 use support::{contents, create, noise, on_disk, run, slot};
 use tempfile::TempDir;
 
@@ -93,6 +97,19 @@ fn with_new_keys_all_is_readable_and_with_the_old_ones_what_was_there_before() {
     let numbers: Vec<_> = list.snapshots.iter().map(|snapshot| snapshot.envelope.sequence).collect();
     assert_eq!((numbers, list.sealed.len()), (vec![0, 1, 2], 0));
     assert_eq!(look(&vault).findings, []);
+}
+
+#[test]
+fn keys_are_renewed_where_slots_are_locked() {
+    let (cache, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_locks());
+    let lock = LockSetting { period: Duration::from_secs(86_400), mode: LockMode::Governance };
+    let settings = FirstSettings { lock: Some(lock), ..FirstSettings::default() };
+    let vault = Vault::create_with(store.clone(), &[slot()], cache.path(), &settings).unwrap();
+    vault.renew_keys(&[slot()]).unwrap();
+    let vault = Vault::open(store, &slot().credential, cache.path()).unwrap();
+    assert_eq!((vault.keyring().current().number(), vault.slots().unwrap().len()), (1, 1));
+    run(&vault, source.path());
 }
 
 #[test]

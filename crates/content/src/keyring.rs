@@ -99,6 +99,17 @@ impl Keyring {
         self.epochs.iter().all(EpochKeys::can_read)
     }
 
+    /// Whether whoever has these keys needs none of the others.
+    pub fn includes(&self, other: &Self) -> bool {
+        let has = |epoch: &EpochKeys| {
+            let own = self.epoch(epoch.number).ok().filter(|own| own.can_read() || !epoch.can_read());
+            own.is_some_and(|own| {
+                own.write.expose() == epoch.write.expose() && own.public.to_bytes() == epoch.public.to_bytes()
+            })
+        };
+        self.vault == other.vault && other.epochs.iter().all(has)
+    }
+
     /// The same keys and those of a new epoch, which are sealed with from now on. Only for a keyring that can read:
     /// [`ContentError::WriteOnly`].
     pub fn with_new_epoch(&self) -> Result<Self, ContentError> {
@@ -236,7 +247,10 @@ mod tests {
         assert_eq!(new.identifier().identify(b"x"), old.identifier().identify(b"x"));
         assert_eq!(new.cutting_key().expose(), old.cutting_key().expose());
         assert!(matches!(old.epoch(1), Err(ContentError::UnknownEpoch(1))));
+        assert!(new.includes(&new) && new.includes(&old) && !old.includes(&new));
+        assert!(!new.includes(&old.with_new_epoch().unwrap()), "the same number is another epoch");
         let write_only = Keyring::decode(&new.encode(true)).unwrap();
+        assert!(new.includes(&write_only) && !write_only.includes(&old));
         assert!(matches!(write_only.with_new_epoch(), Err(ContentError::WriteOnly)));
         assert_eq!(write_only.current().number(), 1);
     }

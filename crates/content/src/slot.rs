@@ -269,6 +269,12 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Slot {
+    /// Of several slots that one secret opens the largest counts: the one that was written last, and among those of the same
+    /// second the one with the most keys. An interrupted change leaves the old slot beside the new one.
+    pub fn newness(&self) -> (i64, usize) {
+        (self.created, self.sealed.len())
+    }
+
     /// Wraps `keyring` for `credential`; the bytes to store under their hash.
     pub fn seal(
         keyring: &Keyring,

@@ -47,6 +47,7 @@ pub enum When {
 #[derive(Clone, Debug)]
 pub struct Rule {
     operation: Option<Operation>,
+    changes_only: bool,
     prefix: String,
     when: When,
     fault: Fault,
@@ -55,12 +56,17 @@ pub struct Rule {
 impl Rule {
     /// A rule for every operation and every name.
     pub fn new(when: When, fault: Fault) -> Self {
-        Self { operation: None, prefix: String::new(), when, fault }
+        Self { operation: None, changes_only: false, prefix: String::new(), when, fault }
     }
 
     /// The same rule for one operation only.
     pub fn on(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
+    }
+
+    /// The same rule for calls that change the store only.
+    pub fn on_changes(self) -> Self {
+        Self { changes_only: true, ..self }
     }
 
     /// The same rule for names (of a listing: folders) that begin with `prefix` only.
@@ -73,7 +79,9 @@ impl Rule {
             Fault::Truncate | Fault::FlipBit => operation.reads_bytes(),
             _ => true,
         };
-        can_hit && self.operation.is_none_or(|only| only == operation) && name.starts_with(&self.prefix)
+        let is_meant =
+            self.operation.is_none_or(|only| only == operation) && (operation.writes() || !self.changes_only);
+        can_hit && is_meant && name.starts_with(&self.prefix)
     }
 }
 

@@ -165,13 +165,22 @@ impl Seen {
     }
 }
 
+/// What is among the leases.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The leases.
+    pub leases: Vec<Seen>,
+    /// Objects by which somebody asks for the time, or did and was stopped before they were deleted.
+    pub questions: Vec<ObjectInfo>,
+}
+
 /// All leases in the store.
-pub async fn read_all(store: &dyn Store, vault: VaultId) -> Result<Vec<Seen>, VaultError> {
-    let mut leases = Vec::new();
+pub async fn read_all(store: &dyn Store, vault: VaultId) -> Result<Found, VaultError> {
+    let mut found = Found::default();
+    let leases = &mut found.leases;
     for object in store.list(name::LEASES).await? {
         match store.get(&object.name, LEASE_MAX).await {
-            // That is how somebody asks for the time, and no lease.
-            Ok(bytes) if *bytes == ObjectKind::Lease.header() => {}
+            Ok(bytes) if *bytes == ObjectKind::Lease.header() => found.questions.push(object),
             Ok(bytes) => leases.push(Seen::new(&object, Written::decode(&bytes, vault))),
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) if matches!(error.kind, Kind::TooLarge | Kind::Truncated) => {
@@ -180,7 +189,7 @@ pub async fn read_all(store: &dyn Store, vault: VaultId) -> Result<Vec<Seen>, Va
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(leases)
+    Ok(found)
 }
 
 /// Whether a lease was still held at the moment it was looked at.
@@ -298,14 +307,14 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let mut lease = begin(&store, 7, DURATION).await;
         assert_eq!(lease.renew().await.unwrap(), Renewal::InTime);
-        let seen = read_all(store.as_ref(), VAULT).await.unwrap();
+        let seen = read_all(store.as_ref(), VAULT).await.unwrap().leases;
         assert_eq!(
             (seen.len(), Some(seen[0].begun), seen[0].renewed),
             (1, lease.written.begun, lease.renewed())
         );
         assert_eq!((seen[0].ended, seen[0].ends()), (false, lease.ends()));
         lease.end().await.unwrap();
-        let seen = read_all(store.as_ref(), VAULT).await.unwrap();
+        let seen = read_all(store.as_ref(), VAULT).await.unwrap().leases;
         assert!(seen[0].ended && seen[0].ends() == seen[0].renewed);
     }
 
@@ -327,7 +336,7 @@ mod tests {
             .replace("leases/00112233445566778899aabbccddeeff", vec![Bytes::from_static(b"?")])
             .await
             .unwrap();
-        let seen = read_all(store.as_ref(), VAULT).await.unwrap();
+        let seen = read_all(store.as_ref(), VAULT).await.unwrap().leases;
         assert_eq!(
             (seen[0].role, seen[0].begun, seen[0].ended),
             (Role::Writer, SystemTime::UNIX_EPOCH, false)

@@ -109,7 +109,7 @@ pub struct Forgotten {
     pub since: SystemTime,
     /// What its newest mark says.
     pub mark: Mark,
-    /// The names of all its marks.
+    /// The names of all its marks, the oldest first.
     pub marks: Vec<String>,
 }
 
@@ -123,7 +123,9 @@ impl Trash {
     /// Reads all marks.
     pub async fn read(store: &dyn Store, vault: VaultId) -> Result<Self, VaultError> {
         let mut trash = Self::default();
-        let records = records::read_all(store, name::TRASH, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
+        let mut records =
+            records::read_all(store, name::TRASH, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
+        records.sort_by_key(|record| record.object.modified);
         for record in records {
             for mark in record.content.unwrap_or_default() {
                 trash.add(record.object.name.clone(), record.object.modified, mark);
@@ -170,7 +172,8 @@ pub async fn forget(store: &dyn Store, vault: VaultId, mark: &Mark) -> Result<St
     records::write(store, name::TRASH, encode(vault, std::slice::from_ref(mark))).await
 }
 
-/// Takes a snapshot's marks away. Whether it is not too late is for the caller to see first.
+/// Takes a snapshot's marks away. Whether it is not too late is for the caller to see first. The newest, which counts, goes
+/// last: with an older one alone its time could be over already.
 pub async fn take_back(store: &dyn Store, forgotten: &Forgotten) -> Result<(), VaultError> {
     for mark in &forgotten.marks {
         store.discard(mark).await?;
@@ -208,6 +211,28 @@ mod tests {
         assert!(Trash::read(&store, VaultId::default()).await.unwrap().is_empty(), "another vault's");
         take_back(&store, forgotten).await.unwrap();
         assert!(Trash::read(&store, vault).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn while_marks_are_taken_away_the_newest_counts() {
+        use store::{Fault, Faulty, Kind, Operation, Rule, When};
+        let vault = VaultId::new([1; 16]);
+        let inner = std::sync::Arc::new(store::MemoryStore::new());
+        for nonce in 0..8 {
+            forget(inner.as_ref(), vault, &a_mark(nonce, "by hand")).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        let read = async || Trash::read(inner.as_ref(), vault).await.unwrap();
+        let since = read().await.get(ObjectHash::of(b"snapshot")).unwrap().since;
+        for left in (1..=8).rev() {
+            let trash = read().await;
+            let forgotten = trash.get(ObjectHash::of(b"snapshot")).unwrap();
+            assert_eq!((forgotten.marks.len(), forgotten.since), (left, since));
+            let rule = Rule::new(When::From(1), Fault::Error(Kind::Unavailable)).on(Operation::Delete);
+            let outcome = take_back(&Faulty::new(inner.clone(), 0, vec![rule]), forgotten).await;
+            assert_eq!(outcome.is_ok(), left == 1);
+        }
+        assert!(read().await.is_empty());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use store::{Calls, Counted, StorageClass, Store};
+use store::{Calls, Counted, ObjectInfo, StorageClass, Store};
 
 pub use hold::Held;
 pub use plan::{Plan, plan};
@@ -421,12 +421,16 @@ impl Collector<'_> {
         Ok(old)
     }
 
-    /// Removes leases that ended long ago, and gathers the marks of deleted snapshots.
+    /// Removes leases that ended long ago and questions for the time that nobody took back, and gathers the marks of deleted snapshots.
     async fn tidy(&mut self, view: &View) -> Result<(), VaultError> {
         for lease in &view.leases {
             if lease.name != self.lease.name() && self.options.over_at(lease) + LEASES_KEPT <= view.now {
                 self.store.discard(&lease.name).await?;
             }
+        }
+        let is_old = |question: &&ObjectInfo| question.modified + LEASES_KEPT <= view.now;
+        for question in view.questions.iter().filter(is_old) {
+            self.store.discard(&question.name).await?;
         }
         let gone = |forgotten: &&trash::Forgotten| !view.snapshots.contains_key(&forgotten.mark.snapshot);
         let mut buried: Vec<_> = view.trash.iter().filter(gone).collect();

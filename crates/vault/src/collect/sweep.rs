@@ -121,15 +121,21 @@ impl Collector<'_> {
         Ok(self.store.discard(name).await?)
     }
 
-    /// Whether all of them went: a lock that nobody knew of keeps its object.
+    /// Whether all of them went: a lock that nobody knew of keeps its object. Requests of one group may fail and succeed in
+    /// any order, so that packs are not asked for before all snapshots went: one that stays is whole.
     async fn delete(
         &mut self,
         view: &View,
         objects: &[Condemned],
         report: &mut Report,
     ) -> Result<bool, VaultError> {
-        let mut all_went = true;
-        for group in objects.chunks(DELETES_AT_ONCE) {
+        let (mut all_went, mut snapshots_stay) = (true, false);
+        let kinds = objects.chunk_by(|one, next| one.what == next.what);
+        for group in kinds.flat_map(|kind| kind.chunks(DELETES_AT_ONCE)) {
+            if snapshots_stay && group.iter().any(|object| object.what == What::Pack) {
+                group.iter().for_each(|object| report.note_locked(view, object, None));
+                continue;
+            }
             // Whoever slept may have been taken for gone, and others may have gone on without it.
             self.still_there().await?;
             let deletes = group.iter().map(|object| {
@@ -142,6 +148,7 @@ impl Collector<'_> {
                     Err(error) if error.kind == Kind::Locked => {
                         report.note_locked(view, object, None);
                         all_went = false;
+                        snapshots_stay |= object.what == What::Snapshot;
                         continue;
                     }
                     Err(error) => return Err(error.into()),

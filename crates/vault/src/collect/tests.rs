@@ -18,6 +18,7 @@ use crate::snapshot::{self, Envelope, PackNeed};
 use crate::writer::{Outcome, Writer};
 use crate::{PackId, SegmentSet, SnapshotId};
 
+mod leftovers;
 mod locks;
 
 const VAULT: VaultId = VaultId::new([1; 16]);

@@ -99,6 +99,8 @@ pub struct View {
     pub now: SystemTime,
     /// All leases.
     pub leases: Vec<Seen>,
+    /// Objects by which somebody asked for the time.
+    pub questions: Vec<ObjectInfo>,
     /// What is condemned.
     pub row: Row,
     /// What was forgotten.
@@ -132,13 +134,14 @@ impl View {
         watch: &dyn Watch,
     ) -> Result<Self, VaultError> {
         watch.stage("reading what is needed");
-        let leases = lease::read_all(store.as_ref(), vault).await?;
+        let lease::Found { leases, questions } = lease::read_all(store.as_ref(), vault).await?;
         let row = Row::read(store.as_ref(), vault).await?;
         let trash = Trash::read(store.as_ref(), vault).await?;
         let pins = Pins::read(store.as_ref(), vault).await?;
         let mut view = Self {
             now,
             leases,
+            questions,
             row,
             trash,
             snapshots: HashMap::new(),
