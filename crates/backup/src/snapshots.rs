@@ -218,6 +218,15 @@ impl SnapshotList {
         self
     }
 
+    /// Whether there is an object of this name, whatever its state.
+    pub(crate) fn has(&self, id: SnapshotId) -> bool {
+        let name = id.snapshot_name();
+        self.snapshots.iter().any(|snapshot| snapshot.id == id)
+            || self.sealed.iter().any(|sealed| sealed.id == id)
+            || self.in_trash(id).is_some()
+            || self.damaged.iter().any(|(damaged, _)| *damaged == name)
+    }
+
     /// What the trash has of a snapshot.
     pub fn in_trash(&self, id: SnapshotId) -> Option<&InTrash> {
         self.trash.iter().find(|one| one.id == id)

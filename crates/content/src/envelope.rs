@@ -45,6 +45,8 @@ pub enum Purpose {
     Tree,
     /// A snapshot's body.
     Body,
+    /// What a machine notes for itself in its cache; never in a vault.
+    Notes,
 }
 
 impl From<PackKind> for Purpose {
@@ -62,16 +64,17 @@ impl Purpose {
             Self::Data => PackKind::Data.byte(),
             Self::Tree => PackKind::Tree.byte(),
             Self::Body => 3,
+            Self::Notes => 4,
         }
     }
 }
 
-/// What sealed bytes are bound to: vault, the pack's (or for a body the system's) id, and purpose.
+/// What sealed bytes are bound to: vault, the pack's (for a body the system's, for notes the job's) id, and purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The vault.
     pub vault: VaultId,
-    /// The pack id; for a snapshot's body the system id.
+    /// The pack id; for a snapshot's body the system id; for notes what they are about.
     pub id: [u8; 16],
     /// What is sealed.
     pub purpose: Purpose,
@@ -129,6 +132,12 @@ impl DataKey {
         envelope.extend_from_slice(&encapsulated.to_bytes());
         envelope.extend_from_slice(&sealed);
         Ok((Self::new(&secret, place)?, envelope.into()))
+    }
+
+    /// The key of one file of notes, in place of an envelope that a key which can only add could not open again. `salt`
+    /// is random and for one file alone, so numbers may count from 0 in each.
+    pub fn of_notes(keys: &EpochKeys, salt: &[u8; 32], place: Place) -> Result<Self, ContentError> {
+        Self::new(&keys.notes_secret(salt), place)
     }
 
     /// Opens an envelope.
@@ -212,6 +221,27 @@ mod tests {
         assert!(matches!(DataKey::open(&write_only, 0, &envelope, place()), Err(ContentError::WriteOnly)));
         let other = Keyring::generate(VaultId::new([1; 16]));
         assert!(DataKey::open(&other, 0, &envelope, place()).is_err(), "another keyring");
+    }
+
+    #[test]
+    fn a_key_of_notes_follows_from_the_write_secret_the_salt_and_the_place() {
+        let keyring = Keyring::generate(VaultId::new([1; 16]));
+        let place = Place { purpose: Purpose::Notes, ..place() };
+        let key = |keyring: &Keyring, salt: u8, place| {
+            DataKey::of_notes(keyring.current(), &[salt; 32], place).unwrap()
+        };
+        let mut sealed = b"hello".to_vec();
+        key(&keyring, 1, place).seal(0, &mut sealed).unwrap();
+        let opens = |key: DataKey| key.open_into(0, &sealed, &mut Vec::new()).is_ok();
+        let write_only = Keyring::decode(&keyring.encode(true)).unwrap();
+        assert!(opens(key(&write_only, 1, place)), "it needs no read secret");
+        assert!(!opens(key(&write_only, 2, place)), "another file");
+        assert!(!opens(key(&write_only, 1, Place { id: [3; 16], ..place })), "another job");
+        assert!(
+            !opens(key(&write_only, 1, Place { vault: VaultId::new([2; 16]), ..place })),
+            "another vault"
+        );
+        assert!(!opens(key(&keyring.with_new_epoch().unwrap(), 1, place)), "newer keys");
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl EpochKeys {
     pub fn can_read(&self) -> bool {
         self.read.is_some()
     }
+
+    /// The secret of one file of a machine's notes, see [`DataKey::of_notes`](crate::envelope::DataKey::of_notes).
+    pub(crate) fn notes_secret(&self, salt: &[u8; 32]) -> Secret {
+        let secret = self.write.derive("strongroom 1 notes");
+        Secret::new(*blake3::keyed_hash(secret.expose(), salt).as_bytes())
+    }
 }
 
 impl std::fmt::Debug for EpochKeys {
@@ -131,6 +137,11 @@ impl Keyring {
     /// What gives machines their identities in this vault.
     pub fn system_identifier(&self) -> Identifier {
         Identifier::new(self.first().write.derive("strongroom 1 system id"))
+    }
+
+    /// What names the jobs of which a machine keeps notes.
+    pub fn job_identifier(&self) -> Identifier {
+        Identifier::new(self.first().write.derive("strongroom 1 notes of a job"))
     }
 
     /// The key that decides where data is cut.

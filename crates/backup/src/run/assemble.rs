@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use content::body::{Problem, ProblemKind, Statistics};
 use content::chunk::Identifier;
 use content::index::{Index, PackChunks};
-use content::tree::{EXTENT_PAGE_ADDRESSES, Entry, FileContent, Hole, Node, PageWriter, encode_extents};
+use content::tree::{EXTENT_PAGE_ADDRESSES, Entry, FileContent, Node, PageWriter, encode_extents};
 use content::{Address, ChunkId, ContentError};
 use crossbeam_channel::{Receiver, Sender};
 use vault::pack::PackKind;
 use vault::{ObjectHash, PackId, SegmentSet};
 
 use super::lane::{Effects, Lane, SealJob};
+use super::notes::NotesWriter;
 use super::plan::{FileKey, PlanStep, Portion};
 use super::read::{FileFacts, ReadOutput, SmallFile};
 use super::seal::ToPack;
@@ -31,6 +32,7 @@ pub(super) struct Assembled {
     pub problems: Vec<Problem>,
     /// The local index was found damaged and must go.
     pub discard_index: bool,
+    pub notes: Option<NotesWriter>,
 }
 
 /// An index fragment that was written, and what is in it.
@@ -67,6 +69,7 @@ struct Assembler<'a> {
     statistics: Statistics,
     problems: Vec<Problem>,
     discard_index: bool,
+    notes: Option<NotesWriter>,
 }
 
 /// Small files of the message taken last.
@@ -80,6 +83,7 @@ struct Results {
 /// Runs the assemble stage.
 pub(super) fn run(
     session: &Session<'_>,
+    notes: Option<NotesWriter>,
     portions: &Receiver<Portion>,
     seals: Sender<SealJob>,
     to_pack: Sender<ToPack>,
@@ -107,6 +111,7 @@ pub(super) fn run(
         statistics: Statistics::default(),
         problems: Vec::new(),
         discard_index: false,
+        notes,
     };
     for portion in portions {
         assembler.take_fragments()?;
@@ -137,6 +142,9 @@ impl Assembler<'_> {
         match step {
             PlanStep::Enter(entry) => {
                 self.statistics.directories += 1;
+                if let Some(notes) = &mut self.notes {
+                    notes.entry(&entry);
+                }
                 let frame = Frame { entry, page: PageWriter::new(), pages: Vec::new(), files: 0, bytes: 0 };
                 self.frames.push(frame);
                 Ok(())
@@ -145,11 +153,11 @@ impl Assembler<'_> {
             PlanStep::Keep(entry) => {
                 self.statistics.files_unchanged += 1;
                 self.need_content(&entry)?;
-                self.add(&entry)
+                self.add(entry)
             }
             PlanStep::Ready { entry, changed } => {
                 self.count(changed);
-                self.add(&entry)
+                self.add(entry)
             }
             PlanStep::Read { entry, changed, link } => {
                 let results = results.ok_or(Error::Interrupted)?;
@@ -159,7 +167,7 @@ impl Assembler<'_> {
                 Some((node, xattrs)) => {
                     (entry.node, entry.xattrs) = (node.clone(), xattrs.clone());
                     self.count(changed);
-                    self.add(&entry)
+                    self.add(entry)
                 }
                 // Its first name could not be read, and that is noted.
                 None => Ok(()),
@@ -221,12 +229,12 @@ impl Assembler<'_> {
         };
         match outcome {
             Ok(facts) => {
-                self.fill(&mut entry, facts, chunks)?;
+                self.fill(&mut entry, facts, chunks);
                 if let Some(key) = link {
                     self.links.insert(key, (entry.node.clone(), entry.xattrs.clone()));
                 }
                 self.count(changed);
-                self.add(&entry)
+                self.add(entry)
             }
             Err(problem) => {
                 self.note(problem);
@@ -235,38 +243,33 @@ impl Assembler<'_> {
         }
     }
 
-    fn fill(&mut self, entry: &mut Entry, facts: FileFacts, chunks: Vec<Address>) -> Result<(), Error> {
+    fn fill(&mut self, entry: &mut Entry, facts: FileFacts, chunks: Vec<Address>) {
         let FileFacts { size, holes, xattrs, mode, modified, changed, changing, note } = facts;
         if let Some(problem) = note {
             self.note(problem);
         }
         self.statistics.bytes_read += chunks.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>();
         (entry.mode, entry.modified, entry.changed, entry.xattrs) = (mode, modified, changed, xattrs);
-        entry.node = self.file(size, holes, changing, chunks)?;
-        Ok(())
+        entry.node = Node::File { size, content: FileContent::Chunks(chunks), holes, changing };
     }
 
-    fn file(
-        &mut self,
-        size: u64,
-        holes: Vec<Hole>,
-        changing: bool,
-        chunks: Vec<Address>,
-    ) -> Result<Node, Error> {
-        let content = if chunks.len() <= EXTENT_PAGE_ADDRESSES {
-            FileContent::Chunks(chunks)
-        } else {
+    /// Too many chunks for an entry go into pages of their own.
+    fn move_to_extents(&mut self, entry: &mut Entry) -> Result<(), Error> {
+        if let Node::File { content, .. } = &mut entry.node
+            && let FileContent::Chunks(chunks) = content
+            && chunks.len() > EXTENT_PAGE_ADDRESSES
+        {
             let mut pages = Vec::new();
             for addresses in chunks.chunks(EXTENT_PAGE_ADDRESSES) {
                 pages.push(self.tree_chunk(&encode_extents(addresses))?);
             }
-            FileContent::Extents(pages)
-        };
-        Ok(Node::File { size, content, holes, changing })
+            *content = FileContent::Extents(pages);
+        }
+        Ok(())
     }
 
     /// Adds an entry to the directory that is open.
-    fn add(&mut self, entry: &Entry) -> Result<(), Error> {
+    fn add(&mut self, mut entry: Entry) -> Result<(), Error> {
         let progress = self.session.progress;
         progress.add_files(1);
         let size = entry.size();
@@ -281,7 +284,11 @@ impl Assembler<'_> {
             frame.files += 1;
             frame.bytes += size;
         }
-        self.push(entry)
+        if let Some(notes) = &mut self.notes {
+            notes.entry(&entry);
+        }
+        self.move_to_extents(&mut entry)?;
+        self.push(&entry)
     }
 
     fn push(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -298,6 +305,9 @@ impl Assembler<'_> {
 
     fn leave(&mut self) -> Result<(), Error> {
         let Some(mut frame) = self.frames.pop() else { return Ok(()) };
+        if let Some(notes) = &mut self.notes {
+            notes.leave();
+        }
         if !frame.page.is_empty() {
             let address = self.tree_chunk(&frame.page.finish())?;
             frame.pages.push(address);
@@ -457,6 +467,7 @@ impl Assembler<'_> {
             statistics: self.statistics,
             problems: self.problems,
             discard_index: self.discard_index,
+            notes: self.notes,
         })
     }
 }

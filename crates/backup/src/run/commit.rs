@@ -53,6 +53,9 @@ pub(super) fn finish(
         needs,
     };
     let Some(id) = write(session, &envelope, &body)? else { return Ok(None) };
+    if let Some(notes) = assembled.notes {
+        notes.keep(id);
+    }
     session.journal().finish();
     Ok(Some(report(Some(id))))
 }
@@ -65,7 +68,7 @@ fn needs(
     let before: std::collections::HashMap<_, _> = session
         .parent
         .iter()
-        .flat_map(|parent| &parent.envelope.needs)
+        .flat_map(|parent| &parent.envelope().needs)
         .map(|need| (need.pack, need.object))
         .collect();
     let mut needs = Vec::with_capacity(assembled.needs.len());

@@ -16,7 +16,9 @@ mod commit;
 mod failure;
 mod journal;
 mod lane;
+mod notes;
 mod pack;
+mod parent;
 mod plan;
 mod previous;
 mod read;
@@ -36,6 +38,7 @@ use vault::SnapshotId;
 
 use crate::{Error, Progress, Vault};
 use failure::Failure;
+use notes::NotesWriter;
 use session::Session;
 pub use stream::back_up_stream;
 
@@ -92,7 +95,7 @@ pub fn back_up(
         progress.set_stage("preparing");
         let session = Session::begin(vault, request, progress)?;
         progress.set_stage("backing up");
-        let outcome = run_pipeline(&session, plan::run)?;
+        let outcome = run_pipeline(&session, session.begin_notes(), plan::run)?;
         if let Some(report) = commit::finish(&session, outcome, begun)? {
             return Ok(report);
         }
@@ -112,6 +115,7 @@ struct PipelineOutcome {
 /// Starts all stages; `plan` runs on the caller's thread.
 fn run_pipeline<'a>(
     session: &'a Session<'_>,
+    notes: Option<NotesWriter>,
     plan: impl FnOnce(
         &'a Session<'_>,
         crossbeam_channel::Sender<read::ReadJob>,
@@ -136,7 +140,7 @@ fn run_pipeline<'a>(
         let to_pack = sealed_in.clone();
         drop(sealed_in);
         let assembling = scope.spawn(move || {
-            failure.guard(|| assemble::run(session, &portions, seals_in, to_pack, &fragments))
+            failure.guard(|| assemble::run(session, notes, &portions, seals_in, to_pack, &fragments))
         });
         let packing = scope.spawn(move || failure.guard(|| pack::run(session, &sealed, &fragments_in)));
         failure.guard(|| plan(session, jobs_in, portions_in));

@@ -78,8 +78,8 @@ pub(super) fn run(
     };
     let walk = Walk::start(&session.paths, options).map_err(|error| Error::Source(describe(&error)))?;
     if let Some(parent) = &session.parent {
-        session.progress.add_files_total(parent.envelope.files);
-        session.progress.add_bytes_total(parent.envelope.bytes);
+        session.progress.add_files_total(parent.envelope().files);
+        session.progress.add_bytes_total(parent.envelope().bytes);
     }
     let mut previous = Previous::open(session);
     let mut planner = Planner {
@@ -223,7 +223,7 @@ impl Planner<'_> {
     /// system's clock, unseen; it is read once more.
     fn may_have_raced(&self, before: &Entry) -> bool {
         let Some(parent) = &self.session.parent else { return false };
-        before.changed.seconds >= parent.body.started.seconds - 1 && !before.is_directory()
+        before.changed.seconds >= parent.began() - 1 && !before.is_directory()
     }
 
     fn entry(&mut self, found: &files::Entry, node: Node) -> Entry {

@@ -19,8 +19,10 @@ use vault::{ObjectHash, PackId, SystemId, name};
 
 use super::BackupRequest;
 use super::journal::Journal;
+use super::notes::{self, Job, NotesWriter};
+use super::parent::Parent;
 use crate::tenure::{WritingTenure, look_around};
-use crate::{Error, Progress, Reader, Snapshot, SnapshotList, Vault};
+use crate::{Error, Progress, Reader, SnapshotList, Vault};
 
 /// How many index fragments are fetched at once.
 const FRAGMENTS_AT_ONCE: usize = 4;
@@ -33,7 +35,7 @@ pub(super) struct Session<'a> {
     pub progress: &'a Arc<Progress>,
     pub cutter: Cutter,
     pub reader: Arc<Reader>,
-    pub parent: Option<Arc<Snapshot>>,
+    pub parent: Option<Parent>,
     pub system: SystemId,
     /// The newest snapshot of this system: its sequence and name.
     pub last: Option<(u64, ObjectHash)>,
@@ -86,7 +88,11 @@ impl<'a> Session<'a> {
             .map(|(envelope, id)| (envelope.sequence, id))
             .max_by_key(|(number, _)| *number);
         // One that is condemned, though its mark is hidden or was taken away too late, tells no more where things are.
-        let parent = find_parent(&snapshots, request, &paths)?.filter(|parent| !holders.is_going(parent.id));
+        let parent = Parent::find(vault, system, &snapshots, request, &paths)?;
+        let parent = parent.filter(|parent| !holders.is_going(parent.id()));
+        if !request.dry_run {
+            notes::tidy(vault, |id| snapshots.has(id));
+        }
         let reader = Reader::new(vault, TREE_CACHE);
         reader.know(holders.clone());
         let journal = Journal::begin(vault.cache_folder(), request.dry_run)?;
@@ -116,11 +122,18 @@ impl<'a> Session<'a> {
         let going = session
             .parent
             .iter()
-            .flat_map(|parent| &parent.envelope.needs)
+            .flat_map(|parent| &parent.envelope().needs)
             .filter(|need| session.holders.find(need.pack, need.object, &need.segments).is_none());
         session.distrust(going.map(|need| need.pack).collect::<Vec<_>>());
         session.adopt_leftovers()?;
         Ok(session)
+    }
+
+    /// What will be noted of this backup; `None` where the next one can read the tree, or there will be no snapshot.
+    pub(super) fn begin_notes(&self) -> Option<NotesWriter> {
+        let is_noted = !self.vault.keyring().can_read() && !self.request.dry_run;
+        let job = Job::of(self.vault, self.system, &self.request.host, &self.paths);
+        is_noted.then(|| NotesWriter::begin(self.vault, job, &self.cutter, self.started.seconds))
     }
 
     pub(super) fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
@@ -225,26 +238,6 @@ fn open_index(vault: &Arc<Vault>, store: &Arc<dyn Store>, progress: &Progress) -
         index.add_fragment(fragment, &packs).map_err(Error::Cache)?;
     }
     Ok(index)
-}
-
-fn find_parent(
-    snapshots: &SnapshotList,
-    request: &BackupRequest,
-    paths: &[PathBuf],
-) -> Result<Option<Arc<Snapshot>>, Error> {
-    if let Some(id) = request.parent {
-        // Not from the trash: what it needs may be deleted meanwhile.
-        let parent = snapshots.snapshots.iter().find(|snapshot| snapshot.id == id).cloned();
-        return parent.map(Some).ok_or_else(|| Error::NoSuchSnapshot(id.to_string()));
-    }
-    let mut wanted = path_bytes(paths);
-    wanted.sort();
-    let same = |snapshot: &&Arc<Snapshot>| {
-        let mut paths = snapshot.body.paths.clone();
-        paths.sort();
-        snapshot.body.host == request.host && paths == wanted
-    };
-    Ok(snapshots.snapshots.iter().rev().find(same).cloned())
 }
 
 /// The paths as raw bytes.

@@ -34,7 +34,8 @@ pub fn back_up_stream(
     progress.set_stage("preparing");
     let session = Session::begin(vault, &request, progress)?;
     progress.set_stage("backing up");
-    let outcome = run_pipeline(&session, |session, _jobs: Sender<ReadJob>, portions| {
+    // A command's output is read whole each time: there is nothing to note.
+    let outcome = run_pipeline(&session, None, |session, _jobs: Sender<ReadJob>, portions| {
         plan(session, &names, input, finish, &portions)
     })?;
     // The command cannot be asked to say it all again.
