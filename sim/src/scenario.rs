@@ -181,7 +181,20 @@ impl Scenario {
         let mut character = character(&mut random);
         character.rules.doubles = seed & WITH_OWNER != 0;
         let owner = character.rules.doubles.then(|| Random::new(seed.rotate_left(32)));
-        let settle = one_of(&mut random, &[0, 0, MINUTE, 5 * MINUTE, 10 * MINUTE, HOUR]);
+        let mut settle = one_of(&mut random, &[0, 0, MINUTE, 5 * MINUTE, 10 * MINUTE, HOUR]);
+        if owner.is_some() {
+            // A pack is regrouped late in its life: much has to happen until then, and not too much go wrong.
+            character.crowd = character.crowd.max(3);
+            character.steps = 3000;
+            character.tempo = character.tempo.min(SECOND);
+            character.jumps = character.jumps.min(2);
+            character.pauses = character.pauses.min(4);
+            character.kills = character.kills.min(1);
+            character.fullness = 0;
+            character.thief &= seed & 3 == 0;
+            character.rules.delay = character.rules.delay.min(HOUR);
+            settle = settle.min(5 * MINUTE);
+        }
         let skew = if random.permille(500) {
             random.below((settle / SKEW_PART).min(character.rules.lease / 3))
         } else {
@@ -225,6 +238,12 @@ impl Scenario {
         self.count += 1;
         let (world, rules) = (self.world.clone(), self.character.rules);
         Actor { world, number: self.count, rules, place: Place::Vault }
+    }
+
+    /// How many files of a machine change at most, and how many different chunks there are. With few, what nobody needed
+    /// any more is often needed again.
+    fn churn(&self) -> (u64, u64) {
+        if self.owner.is_some() { (6, 16) } else { (3, 40) }
     }
 
     fn chance(&self, permille: u64) -> bool {
@@ -334,17 +353,15 @@ impl Scenario {
         true
     }
 
-    /// The owner begins to regroup, where there is something to regroup.
-    fn start_owner(&mut self) -> bool {
+    /// The owner begins to regroup the copy, where there is one.
+    fn start_owner_of_the_copy(&mut self) -> bool {
         let copies = self.others.copies;
-        let Some(random) = &mut self.owner else { return false };
-        if !random.permille(200) {
+        if !self.owner.as_mut().is_some_and(|random| copies && random.permille(60)) {
             return false;
         }
-        let place = if copies && random.permille(300) { Place::Copy } else { Place::Vault };
-        let actor = self.actor().at(place);
+        let actor = self.actor().at(Place::Copy);
         let mut world = lock(&self.world);
-        world.note(|| format!("#{} begins: owner", actor.number));
+        world.note(|| format!("#{} begins: owner of the copy", actor.number));
         let (begun, future) = (world.now, Box::pin(actors::regroup(actor.clone())));
         self.running.push(Running { actor, future, begun, paused_until: 0, machine: None });
         true
@@ -352,7 +369,7 @@ impl Scenario {
 
     /// Somebody begins.
     fn start(&mut self) {
-        if self.start_other() || self.start_owner() {
+        if self.start_other() || self.start_owner_of_the_copy() {
             return;
         }
         let actor = self.actor();
@@ -367,7 +384,10 @@ impl Scenario {
             // Most of the time one is enough.
             (0..30, _) if !self.is_collecting || kind < 5 => {
                 self.is_collecting = true;
-                ("collector", Box::pin(actors::collect(actor.clone())))
+                match self.owner.as_mut().is_some_and(|random| random.permille(600)) {
+                    true => ("owner", Box::pin(actors::regroup(actor.clone()))),
+                    false => ("collector", Box::pin(actors::collect(actor.clone()))),
+                }
             }
             (30..53, Some(snapshot)) => ("forgetter", {
                 // Often most of them: then there is much to collect.
@@ -388,7 +408,8 @@ impl Scenario {
                 let is_busy = self.running.iter().any(|running| running.machine == Some(place));
                 let Some(chosen) = self.machines.get(place).filter(|_| !is_busy) else { return };
                 if let Ok(mut chosen) = chosen.lock() {
-                    chosen.work(&mut world);
+                    let (changes_max, variety) = self.churn();
+                    chosen.work(&mut world, changes_max, variety);
                 }
                 machine = Some(place);
                 ("writer", Box::pin(actors::write(actor.clone(), chosen.clone())))

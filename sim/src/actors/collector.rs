@@ -17,13 +17,18 @@ pub async fn collect(actor: Actor) {
     collect_with(actor, None).await;
 }
 
-/// The same for whoever has a key: what is mostly dead is regrouped.
+/// The same for whoever has a key: what is mostly dead is regrouped. Where the store is in order at once, what was closed
+/// is looked at again right away, as a user's one command does.
 pub async fn regroup(actor: Actor) {
     let mut owner = KeyHolder::new(&actor);
-    collect_with(actor, Some(&mut owner)).await;
+    let closed = collect_with(actor.clone(), Some(&mut owner)).await;
+    if closed > 0 && lock(&actor.world).settle == 0 {
+        collect_with(actor, Some(&mut owner)).await;
+    }
 }
 
-async fn collect_with(actor: Actor, owner: Option<&mut dyn Owner>) {
+/// How many packs it closed.
+async fn collect_with(actor: Actor, owner: Option<&mut dyn Owner>) -> u64 {
     let mut options = options(&actor);
     {
         let random = &mut lock(&actor.world).random;
@@ -34,7 +39,7 @@ async fn collect_with(actor: Actor, owner: Option<&mut dyn Owner>) {
     let (store, random) = (actor.store(), &mut || actor.identity());
     let outcome = cleanup_with(&store, VAULT, &options, owner, random, &Unwatched).await;
     count(&actor, &outcome);
-    actor.note(|| match outcome {
+    actor.note(|| match &outcome {
         Ok(report) => format!(
             "cleanup: condemned {}+{}, deleted {}+{}, moved {}, closed {}, regrouped {}, kept {}, waiting {}",
             report.snapshots_condemned,
@@ -49,6 +54,7 @@ async fn collect_with(actor: Actor, owner: Option<&mut dyn Owner>) {
         ),
         Err(error) => format!("cleanup: {error}"),
     });
+    outcome.map_or(0, |report| report.packs_closed)
 }
 
 fn count(actor: &Actor, outcome: &Result<Report, CleanupError>) {

@@ -60,12 +60,12 @@ impl Machine {
     }
 
     /// Some of its data changes.
-    pub fn work(&mut self, world: &mut World) {
-        let changes = world.random.between(0, 3);
+    pub fn work(&mut self, world: &mut World, changes_max: u64, variety: Content) {
+        let changes = world.random.between(0, changes_max);
         for _ in 0..changes {
             let place = world.random.below(self.files.len() as u64) as usize;
             // Much of the data is on several machines.
-            let content = world.random.between(1, 40);
+            let content = world.random.between(1, variety);
             let is_many = self.files.len() > 2;
             match self.files.get_mut(place) {
                 Some(file) if world.random.permille(700) => *file = content,
