@@ -2,8 +2,9 @@
 //!
 //!   cargo run -p e2e --example golden -- FOLDER
 //!
-//! Writes FOLDER/vault.tar, FOLDER/recovery-code, and FOLDER/restored: what each snapshot must give back. Make a new one,
-//! with a new number, when the format gains something; the old ones stay as they are.
+//! Writes FOLDER/vault.tar, FOLDER/recovery-code, FOLDER/write-only-key and FOLDER/older-key, which knows nothing of the
+//! renewed keys, and FOLDER/restored: what each snapshot must give back. Make a new one, with a new number, when the format
+//! gains something; the old ones stay as they are.
 #![allow(clippy::unwrap_used, reason = "who makes a fixture sees the panic")]
 
 use std::fmt::Write;
@@ -19,14 +20,13 @@ fn main() {
     let folder = Path::new(&folder);
     fs::create_dir_all(folder).unwrap();
     let world = World::new();
-    let made = world.run(["init", "--delete-delay", "0", "--json"]).expect(0).json();
-    let code = made.iter().find_map(|event| event["recovery_code"].as_str()).unwrap();
-    fs::write(folder.join("recovery-code"), code).unwrap();
+    world.run(["init", "--delete-delay", "0"]).expect(0);
+    add_key(&world, folder, &["older-key"]);
     let source = world.path("source");
     plant(&source);
     let mut restored = String::new();
     let first = back_up(&world, &mut restored);
-    fs::write(source.join("kept later"), noise(5, 20_000)).unwrap();
+    fs::write(source.join("kept later"), noise(5, 2000)).unwrap();
     // A segment of its own, which only the second needs: what is moved when that is gone.
     fs::write(source.join("gone later"), noise(6, 700_000)).unwrap();
     let mut forgotten = String::new();
@@ -39,10 +39,18 @@ fn main() {
         world.run(["cleanup", "--max-unused", "0"]).expect(0);
     }
     assert!(!world.objects("relocations/").is_empty(), "nothing was moved");
-    world.run(["settings", "--delete-delay", "7d"]).expect(0);
+    for delay in ["7d", "30d", "2d"] {
+        world.run(["settings", "--delete-delay", delay]).expect(0);
+    }
+    let renewed = world.run(["key", "renew", "--json"]).expect(0).json();
+    let code = renewed.iter().find_map(|event| event["recovery_code"].as_str()).unwrap();
+    fs::write(folder.join("recovery-code"), code).unwrap();
+    add_key(&world, folder, &["write-only-key", "--write-only"]);
     fs::write(source.join("folder/last"), "the last one").unwrap();
-    back_up(&world, &mut restored);
+    let last = back_up(&world, &mut restored);
+    world.run(["pin", &last, "--until", "2099-12-31T00:00:00Z"]).expect(0);
     world.run(["forget", &third]).expect(0);
+    world.run(["store", "test"]).expect(0);
     world.run(["check", "--read-data"]).expect(0);
     fs::write(folder.join("restored"), restored).unwrap();
     let tar = Command::new("tar")
@@ -53,6 +61,13 @@ fn main() {
         .arg(".")
         .status();
     assert!(tar.unwrap().success());
+}
+
+/// Adds a key file and keeps it beside the vault.
+fn add_key(world: &World, folder: &Path, name: &[&str]) {
+    let path = world.text(name[0]);
+    world.run([&["key", "add", "--key-file", &path], &name[1..]].concat()).expect(0);
+    fs::copy(path, folder.join(name[0])).unwrap();
 }
 
 /// Backs up, and notes what the snapshot must give back; its id.
@@ -69,7 +84,7 @@ fn plant(top: &Path) {
     fs::create_dir_all(top.join("folder/deeper")).unwrap();
     fs::write(top.join("empty"), "").unwrap();
     fs::write(top.join("text"), "some text, again and again\n".repeat(300)).unwrap();
-    fs::write(top.join("folder/noise"), noise(1, 60_000)).unwrap();
+    fs::write(top.join("folder/noise"), noise(1, 3000)).unwrap();
     fs::write(top.join("folder/deeper/ümlaut"), "a name that is not ASCII").unwrap();
     symlink("folder/noise", top.join("link")).unwrap();
     fs::hard_link(top.join("text"), top.join("text again")).unwrap();

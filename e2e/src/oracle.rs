@@ -142,6 +142,11 @@ pub fn assert_same(expected: &BTreeMap<PathBuf, Facts>, found: &BTreeMap<PathBuf
 
 /// The same as text that can be kept in a file: a line for each thing, in the order of paths.
 pub fn lines(top: &Path) -> Vec<String> {
+    as_lines(look(top))
+}
+
+/// A look as text.
+pub fn as_lines(look: BTreeMap<PathBuf, Facts>) -> Vec<String> {
     let line = |(path, facts): (PathBuf, Facts)| {
         let Facts { kind, mode, owner, modified, size, device, target, content, data, xattrs, link_of } =
             facts;
@@ -150,5 +155,5 @@ pub fn lines(top: &Path) -> Vec<String> {
              {link_of:?}"
         )
     };
-    look(top).into_iter().map(line).collect()
+    look.into_iter().map(line).collect()
 }

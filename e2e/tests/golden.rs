@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::{World, oracle};
+use e2e::{Outcome, World, oracle};
 
 /// Every golden vault there is.
 fn all() -> Vec<PathBuf> {
@@ -87,6 +87,39 @@ fn a_golden_vault_takes_new_backups_and_is_cleaned_up() {
         world.run(["check", "--read-data"]).expect(0);
         restores(&world, &golden);
     }
+}
+
+/// What snapshots a key lists, and how many of them it cannot read because it can only add.
+fn listed(world: &World, secret: &str) -> (usize, usize, usize) {
+    let output =
+        world.command(["snapshots", "--json"]).env("STRONGROOM_PASSPHRASE", secret).output().unwrap();
+    let lines = Outcome::from(output).expect(0).json();
+    let of = |kind: &str| lines.iter().filter(|event| event["type"] == kind).count();
+    let closed = lines.iter().filter(|event| event["write_only"] == true).count();
+    (of("snapshot"), of("sealed"), closed)
+}
+
+#[test]
+fn the_keys_of_a_golden_vault_do_what_they_are_for() {
+    let with_keys = all().into_iter().filter(|golden| golden.join("write-only-key").exists());
+    let mut seen = 0;
+    for golden in with_keys {
+        let world = unpack(&golden);
+        let key = |name: &str| fs::read_to_string(golden.join(name)).unwrap();
+        assert_eq!(listed(&world, "right"), (2, 0, 0));
+        assert_eq!(listed(&world, &key("older-key")), (1, 1, 0), "the last was sealed with new keys");
+        assert_eq!(listed(&world, &key("write-only-key")), (0, 2, 2));
+        fs::create_dir(world.path("new")).unwrap();
+        fs::write(world.path("new/file"), "added by who cannot read").unwrap();
+        let mut adding = world.command(["backup", &world.text("new")]);
+        let added = adding.env("STRONGROOM_PASSPHRASE", key("write-only-key")).output().unwrap();
+        Outcome::from(added).expect(0);
+        let part = format!("latest:{}", world.text("new"));
+        world.run(["restore", &part, "--target", &world.text("back")]).expect(0);
+        assert_eq!(fs::read_to_string(world.path("back/file")).unwrap(), "added by who cannot read");
+        seen += 1;
+    }
+    assert!(seen > 0, "there is such a golden vault");
 }
 
 #[test]

@@ -5,10 +5,15 @@
 /// One module for each part of the document.
 mod second_decoder {
     pub mod bytes;
+    pub mod custody;
     pub mod cutting;
     pub mod envelope;
+    mod examples;
+    mod history;
     pub mod keys;
+    pub mod marks;
     pub mod packs;
+    pub mod records;
     pub mod sealed;
     pub mod snapshots;
     pub mod tree;

@@ -32,15 +32,16 @@ fn checksum(letters: &str) -> String {
     hash.as_bytes()[..4].iter().map(|byte| char::from(BASE_32[usize::from(byte & 31)])).collect()
 }
 
-/// Opens a slot with a secret; nothing if it is of another kind or secret.
-pub fn open_slot(object: &[u8], vault: [u8; 16], given: &str) -> Option<Keyring> {
+/// Opens a slot with a secret; nothing if it is of another kind or secret. Of several the one that is larger by the first
+/// value counts.
+pub fn open_slot(object: &[u8], vault: [u8; 16], given: &str) -> Option<((i64, usize), Keyring)> {
     let (secret_kind, secret) = recognise(given);
     let mut bytes = Bytes::new(object);
     bytes.header(b'K');
     bytes.features();
     assert_eq!(bytes.array(), vault);
     let kind = bytes.u8();
-    let _created = bytes.signed();
+    let created = bytes.signed();
     assert!(bytes.text().len() <= 1024);
     let derivation = bytes.u8();
     assert_eq!(derivation, if kind == 1 { 1 } else { 2 });
@@ -58,7 +59,7 @@ pub fn open_slot(object: &[u8], vault: [u8; 16], given: &str) -> Option<Keyring>
     };
     let keyring = Keyring::decode(&open_aes(&key, [0; 12], additional_data, sealed)?);
     assert_eq!(keyring.vault, vault);
-    Some(keyring)
+    Some(((created, sealed.len()), keyring))
 }
 
 fn stretch(secret: &[u8], salt: &[u8], memory: u32, passes: u32, lanes: u32) -> [u8; 32] {
@@ -73,7 +74,9 @@ fn stretch(secret: &[u8], salt: &[u8], memory: u32, passes: u32, lanes: u32) -> 
 struct Epoch {
     number: u32,
     write_secret: [u8; 32],
-    pair: KeyPair,
+    public: Vec<u8>,
+    /// Nothing in a keyring that can only add.
+    pair: Option<KeyPair>,
 }
 
 /// All keys of a vault.
@@ -89,8 +92,13 @@ impl Keyring {
         let vault = bytes.array();
         let epochs = bytes.list(69, |bytes| {
             let (number, write_secret) = (bytes.u32(), bytes.array());
-            assert_eq!(bytes.u8(), 1, "a keyring that reads");
-            Epoch { number, write_secret, pair: KeyPair::from_read_secret(&bytes.array()) }
+            let pair = match bytes.u8() {
+                0 => None,
+                1 => Some(KeyPair::from_read_secret(&bytes.array())),
+                other => panic!("readable {other}"),
+            };
+            let public = pair.as_ref().map_or_else(|| bytes.take(1216).to_vec(), KeyPair::public);
+            Epoch { number, write_secret, public, pair }
         });
         bytes.end();
         assert!((1..=65_536).contains(&epochs.len()));
@@ -126,7 +134,15 @@ impl Keyring {
     }
 
     pub fn pair(&self, epoch: u32) -> &KeyPair {
-        &self.epoch(epoch).pair
+        self.epoch(epoch).pair.as_ref().expect("a keyring that reads")
+    }
+
+    /// Of each epoch: its number, its write secret, its public key, and whether what it seals can be read.
+    pub fn epochs(&self) -> Vec<(u32, [u8; 32], &[u8], bool)> {
+        self.epochs
+            .iter()
+            .map(|epoch| (epoch.number, epoch.write_secret, &epoch.public[..], epoch.pair.is_some()))
+            .collect()
     }
 
     pub fn pre_shared_key(&self, epoch: u32) -> [u8; 32] {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bytes::Bytes;
 use super::keys::{Keyring, verify};
+use super::marks::tagged;
 use super::sealed::{Place, open_part};
 use super::tree::Address;
 
@@ -14,6 +15,8 @@ pub struct Descriptor {
     pub owner: [u8; 32],
     /// Where in the object the sizes are.
     pub sizes_at: std::ops::Range<usize>,
+    /// By tag.
+    pub settings: Vec<(u64, Vec<u8>)>,
 }
 
 pub fn open_descriptor(object: &[u8]) -> Descriptor {
@@ -26,12 +29,12 @@ pub fn open_descriptor(object: &[u8]) -> Descriptor {
     let chunk_sizes = [bytes.varint(), bytes.varint(), bytes.varint()];
     let sizes_at = start..bytes.at();
     assert!(4096 <= chunk_sizes[0] && chunk_sizes.is_sorted_by(|a, b| a < b) && chunk_sizes[2] <= 8 << 20);
-    bytes.list(2, |bytes| (bytes.varint(), bytes.sized()));
+    let settings = tagged(&mut bytes);
     let owner = bytes.array();
     let signed = bytes.before();
     verify(&owner, "strongroom 1 descriptor", signed, &bytes.array());
     bytes.end();
-    Descriptor { vault, chunk_sizes, owner, sizes_at }
+    Descriptor { vault, chunk_sizes, owner, sizes_at, settings }
 }
 
 pub struct Snapshot {
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// For each pack, the object that holds it and the segments in use.
     pub needs: BTreeMap<[u8; 16], ([u8; 32], BTreeSet<u32>)>,
+    /// Of the keys that seal its body.
+    pub epoch: u32,
     pub body: Body,
 }
 
@@ -73,7 +78,7 @@ pub fn open_snapshot(object: &[u8], descriptor: &Descriptor, keys: &Keyring) -> 
     assert!(body.started <= body.finished && body.started <= time);
     let hash = *blake3::hash(object).as_bytes();
     let needs = needs.into_iter().collect();
-    Snapshot { hash, system, sequence, previous, files, bytes: total, needs, body }
+    Snapshot { hash, system, sequence, previous, files, bytes: total, needs, epoch, body }
 }
 
 /// What a snapshot's sealed body says.

@@ -10,6 +10,7 @@ use e2e::oracle::Facts;
 use super::cutting::chunk_lengths;
 use super::keys::{Keyring, open_slot};
 use super::packs::{Segment, Segments, open_fragment, open_pack, trailer};
+use super::records::Records;
 use super::snapshots::{Descriptor, Snapshot, open_descriptor, open_snapshot};
 use super::tree::{Address, Entry, Owner, What, read_extents, read_page};
 
@@ -21,6 +22,16 @@ pub struct Vault {
     held: BTreeMap<[u8; 32], BTreeSet<([u8; 16], u32)>>,
     /// The oldest first.
     pub snapshots: Vec<Snapshot>,
+    pub records: Records,
+}
+
+/// The keys that a passphrase, recovery code or key file opens.
+pub fn open_keys(top: &Path, descriptor: &Descriptor, secret: &str) -> Keyring {
+    let slots = hashed(top, "keys");
+    let opened = slots.iter().filter_map(|slot| open_slot(slot, descriptor.vault, secret));
+    let (_, keys) = opened.max_by_key(|(order, _)| *order).expect("a slot opens");
+    assert_eq!(keys.signing_key().verifying_key().to_bytes(), descriptor.owner);
+    keys
 }
 
 /// Everything in a tree.
@@ -40,7 +51,7 @@ pub struct Tree {
 }
 
 /// The objects under `prefix`, by the last part of their names.
-fn objects(top: &Path, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+pub fn objects(top: &Path, prefix: &str) -> BTreeMap<String, Vec<u8>> {
     let Ok(folder) = std::fs::read_dir(top.join(prefix)) else { return BTreeMap::new() };
     let mut out = BTreeMap::new();
     for entry in folder {
@@ -58,7 +69,7 @@ fn objects(top: &Path, prefix: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// As `objects`, but insists that each is called by its hash.
-fn hashed(top: &Path, prefix: &str) -> Vec<Vec<u8>> {
+pub fn hashed(top: &Path, prefix: &str) -> Vec<Vec<u8>> {
     let check = |(name, object): (String, Vec<u8>)| {
         assert_eq!(blake3::hash(&object).to_hex().as_str(), name);
         object
@@ -70,10 +81,8 @@ impl Vault {
     /// Opens and checks everything in the vault at `top` with a passphrase, recovery code or key file.
     pub fn open(top: &Path, secret: &str) -> Self {
         let descriptor = open_descriptor(&std::fs::read(top.join("strongroom.vault")).unwrap());
-        let slots = hashed(top, "keys");
-        let mut keyrings = slots.iter().filter_map(|slot| open_slot(slot, descriptor.vault, secret));
-        let keys = keyrings.next().expect("a slot opens");
-        assert_eq!(keys.signing_key().verifying_key().to_bytes(), descriptor.owner);
+        let keys = open_keys(top, &descriptor, secret);
+        let records = Records::open(top, &descriptor);
 
         let mut segments = Segments::new();
         let mut held = BTreeMap::new();
@@ -83,14 +92,23 @@ impl Vault {
             held.insert(hash, open_pack(&object, &keys, &mut segments).into_iter().collect());
             packs.insert(hash, (object.len() as u64, trailer(&object).to_vec()));
         }
-        let fragments = hashed(top, "index").into_iter().flat_map(|f| open_fragment(&f, descriptor.vault));
+        let is_condemned = |what, hash: [u8; 32]| records.condemned.contains(&(what, hash));
+        let mut fragments = hashed(top, "index");
+        fragments.retain(|fragment| !is_condemned(2, *blake3::hash(fragment).as_bytes()));
+        let fragments = fragments.into_iter().flat_map(|f| open_fragment(&f, descriptor.vault));
         let indexed: BTreeMap<_, _> = fragments.map(|(hash, size, copy)| (hash, (size, copy))).collect();
-        assert!(indexed == packs, "the index names all packs and nothing else");
+        packs.retain(|hash, _| !is_condemned(1, *hash));
+        assert!(indexed == packs, "the index names all packs that are not condemned and nothing else");
 
         let open = |object: Vec<u8>| open_snapshot(&object, &descriptor, &keys);
         let mut snapshots: Vec<_> = hashed(top, "snapshots").into_iter().map(open).collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence);
-        Self { descriptor, keys, segments, held, snapshots }
+        Self { descriptor, keys, segments, held, snapshots, records }
+    }
+
+    /// The hashes of all pack objects.
+    pub fn packs(&self) -> BTreeSet<[u8; 32]> {
+        self.held.keys().copied().collect()
     }
 
     /// How many segments of data are compressed.
@@ -101,15 +119,33 @@ impl Vault {
             .count()
     }
 
-    /// Insists that the snapshots are those of one system, each after the one before.
+    /// Insists that the snapshots are those of one system, each after the one before, which may be gone if a mark says so.
     pub fn check_order(&self) {
-        let mut previous = [0; 32];
-        for (place, snapshot) in self.snapshots.iter().enumerate() {
-            assert_eq!(snapshot.sequence, place as u64);
-            assert_eq!(snapshot.system, self.snapshots[0].system);
-            assert_eq!(snapshot.previous, previous);
-            previous = snapshot.hash;
+        let mut before: BTreeMap<u64, [u8; 32]> = BTreeMap::new();
+        let system = self.snapshots[0].system;
+        for mark in self.records.marks.iter().filter(|mark| mark.system == system) {
+            let known = before.insert(mark.sequence, mark.snapshot);
+            assert!(known.is_none_or(|known| known == mark.snapshot));
         }
+        for snapshot in &self.snapshots {
+            assert_eq!(snapshot.system, system);
+            let known = before.insert(snapshot.sequence, snapshot.hash);
+            assert!(known.is_none_or(|known| known == snapshot.hash));
+            let previous = snapshot.sequence.checked_sub(1).map_or([0; 32], |place| before[&place]);
+            assert_eq!(snapshot.previous, previous);
+        }
+    }
+
+    /// The object that holds a segment of a pack: the one that a snapshot names, or if that is gone, the one that a
+    /// relocation does.
+    fn holder(&self, pack: [u8; 16], named: [u8; 32], number: u32) -> [u8; 32] {
+        if self.held.contains_key(&named) {
+            return named;
+        }
+        let is_there = |(moved, _, numbers): &&([u8; 16], [u8; 32], BTreeSet<u32>)| {
+            *moved == pack && numbers.contains(&number)
+        };
+        self.records.moved.iter().find(is_there).expect("a relocation tells").1
     }
 
     /// Reads the whole tree of a snapshot and compares it with what its envelope says.
@@ -124,7 +160,9 @@ impl Vault {
         let mut needed = BTreeSet::new();
         for (pack, (object, numbers)) in &snapshot.needs {
             let all: Vec<_> = numbers.iter().map(|number| (*pack, *number)).collect();
-            assert!(all.iter().all(|segment| self.held[object].contains(segment)));
+            for segment in &all {
+                assert!(self.held[&self.holder(*pack, *object, segment.1)].contains(segment));
+            }
             needed.extend(all);
         }
         assert!(needed == tree.used, "a snapshot names exactly the segments it needs");
