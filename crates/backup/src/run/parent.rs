@@ -17,7 +17,7 @@ pub(super) enum Parent {
     /// One that the key opens.
     Opened(Arc<Snapshot>),
     /// One that it does not.
-    Noted(Noted),
+    Noted(Box<Noted>),
 }
 
 /// A sealed snapshot and the notes about it.
@@ -75,7 +75,7 @@ impl Parent {
         let is_it =
             |sealed: &&SealedSnapshot| sealed.id == notes.snapshot && sealed.envelope.system == system;
         let snapshot = snapshots.sealed.iter().find(is_it)?.clone();
-        Some(Self::Noted(Noted { snapshot, began: notes.began, notes: Mutex::new(Some(notes)) }))
+        Some(Self::Noted(Box::new(Noted { snapshot, began: notes.began, notes: Mutex::new(Some(notes)) })))
     }
 
     pub(super) fn id(&self) -> SnapshotId {
@@ -151,7 +151,7 @@ mod tests {
         };
         let snapshot =
             SealedSnapshot { id: ObjectHash::of(b"snapshot"), envelope, epoch: 0, is_write_only: true };
-        let parent = Parent::Noted(Noted { snapshot, began: 0, notes: Mutex::new(None) });
+        let parent = Parent::Noted(Box::new(Noted { snapshot, began: 0, notes: Mutex::new(None) }));
         let needs = |n, segment| parent.needs(&Address { pack: pack(n), segment, offset: 0, length: 1 });
         assert!(needs(1, 0) && needs(3, 0) && needs(3, 2) && needs(4, 1));
         assert!(!needs(1, 1) && !needs(3, 1) && !needs(2, 0) && !needs(4, 99));

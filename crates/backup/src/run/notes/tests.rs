@@ -67,7 +67,7 @@ impl World {
         loop {
             match notes.record() {
                 Ok(Some(Record::Page(entries))) => {
-                    lines.extend(entries.iter().map(|entry| format!("{entry:?}")))
+                    lines.extend(entries.iter().map(|entry| format!("{entry:?}")));
                 }
                 Ok(Some(Record::Leave)) => lines.push("leave".to_owned()),
                 Ok(None) => return Some((lines, true)),

@@ -10,7 +10,7 @@ use super::reader::Record;
 /// Where the merge stands in the notes. Both are in path order, so one pass is enough, and no more is held than a page.
 pub(in crate::run) struct NotedTree {
     /// `None` when they have ended, or are damaged from here on.
-    notes: Option<Notes>,
+    notes: Option<Box<Notes>>,
     page: std::vec::IntoIter<Entry>,
     next: Option<Step>,
     /// How many directories the notes are in.
@@ -26,7 +26,13 @@ enum Step {
 
 impl NotedTree {
     pub(in crate::run) fn new(notes: Option<Notes>) -> Self {
-        Self { notes, page: Vec::new().into_iter(), next: None, depth: 0, levels: Vec::new() }
+        Self {
+            notes: notes.map(Box::new),
+            page: Vec::new().into_iter(),
+            next: None,
+            depth: 0,
+            levels: Vec::new(),
+        }
     }
 
     /// What stood under `name` in the directory the walk is in (for the root: the root).
