@@ -56,7 +56,7 @@ macro_rules! caught {
 
 caught! {
     leases_are_waited_for: LeasesAreWaitedFor, 1_003_099, Loss;
-    needs_are_read_again: NeedsAreReadAgain, 1_000_083, Loss;
+    needs_are_read_again: NeedsAreReadAgain, 1_000_077, Loss;
     writers_read_condemnations: WritersReadCondemnations, 1_000_077, Loss;
     commits_are_timed: CommitsAreTimed, 1_000_356, Loss;
     segments_are_copied: SegmentsAreCopied, 1_000_002, Garbage;
@@ -65,10 +65,10 @@ caught! {
     names_are_remembered: NamesAreRemembered, 1_000_356, Loss;
     keepers_are_trusted: KeepersAreTrusted, 1_000_043, Loss;
     disputed_moves_stay: DisputedMovesStay, 1_005_352, Loss;
-    the_trash_keeps: TrashKeeps, 1_000_049, Loss;
-    moves_are_known: MovesAreKnown, 1_000_011, Loss;
+    the_trash_keeps: TrashKeeps, 1_000_007, Loss;
+    moves_are_known: MovesAreKnown, 1_000_052, Loss;
     closings_are_waited_for: ClosingsAreWaitedFor, WITH_OWNER | 1_006_691, Loss;
-    closed_packs_are_left: ClosedPacksAreLeft, WITH_OWNER | 1_002_220, Loss;
-    closed_packs_are_doubted: ClosedPacksAreDoubted, WITH_OWNER | 1_017_202, Loss;
-    trash_is_surveyed: TrashIsSurveyed, WITH_OWNER | 1_008_021, Loss;
+    closed_packs_are_left: ClosedPacksAreLeft, WITH_OWNER | 1_000_486, Loss;
+    closed_packs_are_doubted: ClosedPacksAreDoubted, WITH_OWNER | 1_001_288, Loss;
+    trash_is_surveyed: TrashIsSurveyed, WITH_OWNER | 1_000_444, Loss;
 }

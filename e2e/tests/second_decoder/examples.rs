@@ -11,7 +11,8 @@ const VAULT: [u8; 16] = [0x11; 16];
 fn example(first: &str) -> Vec<u8> {
     let start = DOCUMENT.find(first).unwrap_or_else(|| panic!("{first} is in the document"));
     assert!(!DOCUMENT[start + 1..].contains(first), "{first} is there once");
-    let is_hex = |word: &&str| word.len() % 2 == 0 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_hex =
+        |word: &&str| word.len().is_multiple_of(2) && word.bytes().all(|digit| digit.is_ascii_hexdigit());
     let digits: String = DOCUMENT[start..].split_whitespace().take_while(is_hex).collect();
     let pair = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.as_bytes().chunks(2).map(pair).collect()
