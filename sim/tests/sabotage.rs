@@ -64,7 +64,7 @@ caught! {
     blindness_deletes_nothing: BlindnessDeletesNothing, 1_000_208, Loss;
     names_are_remembered: NamesAreRemembered, 1_000_356, Loss;
     keepers_are_trusted: KeepersAreTrusted, 1_000_043, Loss;
-    disputed_moves_stay: DisputedMovesStay, 1_005_352, Loss;
+    disputed_moves_stay: DisputedMovesStay, 1_004_561, Loss;
     the_trash_keeps: TrashKeeps, 1_000_007, Loss;
     moves_are_known: MovesAreKnown, 1_000_052, Loss;
     closings_are_waited_for: ClosingsAreWaitedFor, WITH_OWNER | 1_006_691, Loss;

@@ -28,8 +28,6 @@ pub enum Rule {
     TrashKeeps,
     /// A writer uses a pack that was moved only if a relocation that it read says so.
     MovesAreKnown,
-    /// A pack is regrouped only when everybody knows that it is closed.
-    ClosingsAreWaitedFor,
     /// No chunk in a closed pack is found by the index.
     ClosedPacksAreLeft,
     /// A writer that overslept counts what it needs of closed packs as lost.

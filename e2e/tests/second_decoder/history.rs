@@ -30,10 +30,11 @@ fn cleaned_up() -> (World, [String; 3]) {
     std::fs::write(source.join("kept"), noise(1, 50_000)).unwrap();
     let first = back_up(&world);
     std::fs::write(source.join("kept later"), noise(5, 20_000)).unwrap();
-    // A segment of its own, so that the other one of its pack is moved.
-    std::fs::write(source.join("gone later"), noise(6, 700_000)).unwrap();
+    // Several segments, of which the first stay: they are moved.
+    let partly = noise(6, 12 << 20);
+    std::fs::write(source.join("partly gone later"), &partly).unwrap();
     let second = back_up(&world);
-    std::fs::remove_file(source.join("gone later")).unwrap();
+    std::fs::write(source.join("partly gone later"), &partly[..4 << 20]).unwrap();
     let third = back_up(&world);
     world.run(["pin", &first]).expect(0);
     world.run(["pin", &third, "--until", "2099-12-31T00:00:00Z"]).expect(0);

@@ -42,7 +42,7 @@ async fn who_asked_for_the_time_and_was_stopped_leaves_nothing_for_long() {
     };
     let [left] = questions(&toy).await.try_into().unwrap();
     toy.clean().await;
-    assert_eq!(questions(&toy).await, [left.clone()], "somebody may be waiting for the answer");
+    assert_eq!(questions(&toy).await, std::slice::from_ref(&left), "somebody may be waiting for the answer");
     let file = std::fs::File::options().write(true).open(folder.path().join(&left)).unwrap();
     file.set_modified(SystemTime::now() - LEASES_KEPT - Duration::from_secs(60)).unwrap();
     toy.clean().await;
