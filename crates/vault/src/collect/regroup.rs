@@ -15,7 +15,6 @@ use crate::error::Damage;
 use crate::moving::Sealed;
 use crate::name::{PackId, SnapshotId};
 use crate::pack::{Origin, PackKind};
-use crate::sabotage::{Rule, keeps};
 
 /// Why an owner could not do its part; whoever lent the owner knows its kind.
 pub type OwnerError = Box<dyn std::error::Error + Send + Sync>;
@@ -77,7 +76,7 @@ impl Collector<'_> {
             let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
             match here.get(&pack) {
                 None => closing.push(Condemned::closing(What::ClosedPack, pack)),
-                Some(since) if keeps(Rule::ClosingsAreWaitedFor) && self.blocked(view, *since).is_some() => {}
+                Some(since) if self.blocked(view, *since).is_some() => {}
                 Some(_) if plan.adds_move(view, self.options, keeper) => {
                     ready.insert(pack);
                 }
