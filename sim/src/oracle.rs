@@ -213,7 +213,8 @@ impl Oracle {
         }
         promise.needs.iter().find_map(|need| {
             let moved = self.relocations.values().flatten().filter(|(pack, _)| *pack == need.pack);
-            let mut places = std::iter::once(need.object).chain(moved.map(|(_, object)| *object));
+            let places: Vec<_> =
+                std::iter::once(need.object).chain(moved.map(|(_, object)| *object)).collect();
             let of_pack = || promise.contents.iter().filter(|(pack, ..)| *pack == need.pack);
             let is_good = |object: ObjectHash| {
                 let object = object.pack_name();
@@ -221,12 +222,20 @@ impl Oracle {
                     of_pack().all(|(pack, spot, content)| found.get(&(*pack, *spot)) == Some(content))
                 })
             };
-            (!places.any(is_good)).then(|| {
+            let is_lost = !places.iter().any(|object| is_good(*object));
+            is_lost.then(|| {
+                let there = places.iter().map(|object| {
+                    let found = objects.current(&object.pack_name()).and(self.packs.get(&object.pack_name()));
+                    let spots =
+                        found.map(|found| found.keys().filter(|(pack, _)| *pack == need.pack).count());
+                    format!("{} with {spots:?} of it", object.short())
+                });
                 format!(
-                    "nothing holds pack {} ({} segments), last in {}",
+                    "nothing holds pack {} ({} segments), last in {} ({})",
                     need.pack,
                     need.segments.len(),
-                    need.object
+                    need.object,
+                    there.collect::<Vec<_>>().join(", ")
                 )
             })
         })

@@ -42,6 +42,11 @@ fn nothing_is_regrouped_where_copies_arrive() {
 }
 
 #[test]
+fn a_copy_that_commits_under_a_new_lease_looks_at_the_target_again() {
+    shows_nothing(&[3_000_034_044]);
+}
+
+#[test]
 fn a_snapshot_that_lies_holds_up_no_other_copy() {
     shows_nothing(&[1_882_689_165_609_763]);
 }

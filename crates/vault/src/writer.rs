@@ -29,6 +29,8 @@ pub struct Writer {
     holder: SystemId,
     lease: Lease,
     /// The lease is known to have run out once.
+    /// How many it has had.
+    leases: u32,
     overslept: bool,
     holders: Holders,
 }
@@ -74,12 +76,17 @@ impl Writer {
         lease: Lease,
         holders: Holders,
     ) -> Self {
-        Self { store: store.clone(), vault, holder, lease, overslept: false, holders }
+        Self { store: store.clone(), vault, holder, lease, leases: 1, overslept: false, holders }
     }
 
     /// Where packs went, and what not to rely on.
     pub fn holders(&self) -> &Holders {
         &self.holders
+    }
+
+    /// How many leases it has had. With each new one, what was read of the vault before counts no more.
+    pub fn leases(&self) -> u32 {
+        self.leases
     }
 
     /// The lease.
@@ -123,6 +130,7 @@ impl Writer {
             self.lease =
                 Lease::begin(&self.store, self.vault, random(), self.holder, Role::Writer, duration).await?;
             self.overslept = false;
+            self.leases += 1;
             self.holders = Holders::read(self.store.as_ref(), self.vault).await?;
             let lost = self.lost(needs).await?;
             if !lost.is_empty() {

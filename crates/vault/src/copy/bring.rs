@@ -65,6 +65,7 @@ impl Copying<'_> {
         self.bad.retain(|_, damage| *damage != NOT_HELD);
         let mut was_written = false;
         for _ in 0..TRIES {
+            self.look_again().await?;
             let mut lost = self.bring(&envelope.needs).await?;
             if lost.is_empty() && !self.options.dry_run && !self.report.ended_early {
                 lost = self.see_indexed(&envelope.needs, previous).await?;
@@ -84,13 +85,19 @@ impl Copying<'_> {
                 }
                 Outcome::Lost { written, .. } | Outcome::Restless { written } => was_written |= written,
             }
-            // It has another lease now: what it knew of the target is over.
-            let Some(writer) = &self.writer else { break };
-            let holders = writer.holders().clone();
-            self.there = Shelf::read(self.target, self.descriptor.vault, holders).await?;
         }
         self.disown(id, &envelope, was_written).await?;
         Err(CopyError::Restless)
+    }
+
+    /// With another lease, what it knew of the target is over: that may come of a commit that succeeded, too.
+    async fn look_again(&mut self) -> Result<(), CopyError> {
+        if let Some(writer) = self.writer.as_ref().filter(|writer| writer.leases() != self.leases) {
+            let (holders, leases) = (writer.holders().clone(), writer.leases());
+            self.there = Shelf::read(self.target, self.descriptor.vault, holders).await?;
+            self.leases = leases;
+        }
+        Ok(())
     }
 
     async fn commit(

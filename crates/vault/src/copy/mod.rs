@@ -208,6 +208,8 @@ struct Copying<'a> {
     sizes: HashMap<ObjectHash, u64>,
     /// What the target has.
     there: Shelf,
+    /// How many leases the writer had when that was read.
+    leases: u32,
     /// Objects of the source that are of no use.
     bad: HashMap<ObjectHash, Damage>,
     /// Packs that no fragment at the target names yet, and the bytes of their trailers.
@@ -263,6 +265,7 @@ pub async fn copy(
         here: Holders::default(),
         sizes: HashMap::new(),
         there: Shelf::default(),
+        leases: 1,
         bad: HashMap::new(),
         records: Vec::new(),
         record_bytes: 0,
