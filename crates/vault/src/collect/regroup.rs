@@ -13,7 +13,7 @@ use super::{CleanupError, Collector, Report, lost};
 use crate::condemned::{self, Condemned, What};
 use crate::error::Damage;
 use crate::moving::Sealed;
-use crate::name::{PackId, SnapshotId};
+use crate::name::{ObjectHash, PackId, SnapshotId};
 use crate::pack::{Origin, PackKind};
 
 /// Why an owner could not do its part; whoever lent the owner knows its kind.
@@ -71,11 +71,17 @@ impl Collector<'_> {
         owner.survey(&living).map_err(CleanupError::Owner)?;
         let worth = owner.worth_regrouping(view).map_err(CleanupError::Owner)?;
         let mut closing = Vec::new();
+        let settled = self.options.settle + self.options.settle;
+        let is_settled = |object: ObjectHash| {
+            view.objects.get(&object).is_some_and(|seen| seen.modified + settled <= view.now)
+        };
         // Where no copies arrive any more, what they brought is regrouped like all else.
         for pack in worth {
             let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
             match here.get(&pack) {
-                None => closing.push(Condemned::closing(What::ClosedPack, pack)),
+                // What a copy brought is younger than the word that copies arrive: once it is settled, so is that.
+                None if is_settled(keeper) => closing.push(Condemned::closing(What::ClosedPack, pack)),
+                None => {}
                 Some(since) if self.blocked(view, *since).is_some() => {}
                 Some(_) if plan.adds_move(view, self.options, keeper) => {
                     ready.insert(pack);
