@@ -229,7 +229,7 @@ fn a_first_backup_writes_few_large_objects_and_they_are_read_in_few_parts() {
     expect("first", &world.back_up(), 14);
     expect("restore", &world.restore(&world.cache, ""), 9);
     let look = |vault: &Arc<Vault>| drop(check(vault, ReadData::All, &Arc::new(Progress::new())).unwrap());
-    expect("check of all data", &world.asked(&world.cache, look), 91);
+    expect("check of all data", &world.asked(&world.cache, look), 96);
 }
 
 /// Who is to be kept out loses the key slot, and what a machine remembers does not help.

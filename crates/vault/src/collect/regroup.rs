@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::plan::Plan;
 use super::view::{Standing, View};
 use super::{CleanupError, Collector, Report, lost};
-use crate::condemned::{self, Condemned, What};
+use crate::condemned::{self, Condemned, Row, What};
 use crate::error::Damage;
 use crate::moving::Sealed;
 use crate::name::{ObjectHash, PackId, SnapshotId};
@@ -87,6 +87,14 @@ impl Collector<'_> {
                     ready.insert(pack);
                 }
                 Some(_) => {}
+            }
+        }
+        if !closing.is_empty() && !self.options.no_more_copies {
+            // Since that was read a copy may have arrived, and what it brought be settled.
+            let row = Row::read(self.store.as_ref(), self.vault).await.map_err(lost)?;
+            report.copies_arrive = row.closed(What::ClosedElsewhere).contains_key(&condemned::EVERY_PACK);
+            if report.copies_arrive {
+                return Ok(HashSet::new());
             }
         }
         report.packs_closed += closing.len() as u64;
