@@ -110,7 +110,7 @@ fn of_owner(error: CleanupError) -> Error {
     match error {
         CleanupError::Owner(source) => match source.downcast::<Error>() {
             Ok(error) => *error,
-            Err(_) => Error::Interrupted,
+            Err(source) => CleanupError::Owner(source).into(),
         },
         error => error.into(),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use content::directory::{self, SegmentChunks};
@@ -311,13 +312,13 @@ fn needed_places(chunks: &SegmentChunks) -> impl Iterator<Item = (u32, u32)> {
 }
 
 /// Outside the runtime that the collector runs in: the vault has its own.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    std::thread::scope(|scope| scope.spawn(work).join().ok())
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 impl Owner for Regrouper {
     fn survey(&mut self, living: &[SnapshotId]) -> Result<(), OwnerError> {
-        apart(|| self.read(Trash::Included)).unwrap_or(Err(Error::Interrupted))?;
+        apart(|| self.read(Trash::Included))?;
         match living.iter().find(|id| !self.snapshots.contains(id)) {
             Some(id) => Err(Error::damaged(id.snapshot_name(), Damage::Missing).into()),
             None => Ok(()),

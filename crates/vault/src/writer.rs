@@ -28,9 +28,9 @@ pub struct Writer {
     vault: VaultId,
     holder: SystemId,
     lease: Lease,
-    /// The lease is known to have run out once.
-    /// How many it has had.
+    /// How many leases it has had.
     leases: u32,
+    /// The lease is known to have run out once.
     overslept: bool,
     holders: Holders,
 }

@@ -421,7 +421,8 @@ impl Collector<'_> {
         Ok(old)
     }
 
-    /// Removes leases that ended long ago and questions for the time that nobody took back, and gathers the marks of deleted snapshots.
+    /// Removes leases that ended long ago and questions for the time that nobody took back, and gathers the marks of
+    /// deleted snapshots.
     async fn tidy(&mut self, view: &View) -> Result<(), VaultError> {
         for lease in &view.leases {
             if lease.name != self.lease.name() && self.options.over_at(lease) + LEASES_KEPT <= view.now {

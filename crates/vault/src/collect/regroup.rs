@@ -63,13 +63,17 @@ impl Collector<'_> {
         }
         let living = view.snapshots.iter().filter(|(_, standing)| **standing == Standing::Live);
         let living: Vec<_> = living.map(|(id, _)| *id).collect();
-        let (here, elsewhere) = (view.row.closed(What::ClosedPack), view.row.closed(What::ClosedElsewhere));
-        report.copies_arrive = elsewhere.contains_key(&condemned::EVERY_PACK) && !self.options.no_more_copies;
+        let copies_arrive = |row: &Row| {
+            !self.options.no_more_copies
+                && row.closed(What::ClosedElsewhere).contains_key(&condemned::EVERY_PACK)
+        };
+        report.copies_arrive = copies_arrive(&view.row);
         if report.copies_arrive {
             return Ok(ready);
         }
         owner.survey(&living).map_err(CleanupError::Owner)?;
         let worth = owner.worth_regrouping(view).map_err(CleanupError::Owner)?;
+        let here = view.row.closed(What::ClosedPack);
         let mut closing = Vec::new();
         let settled = self.options.settle + self.options.settle;
         let is_settled = |object: ObjectHash| {
@@ -89,16 +93,14 @@ impl Collector<'_> {
                 Some(_) => {}
             }
         }
-        if !closing.is_empty() && !self.options.no_more_copies {
+        if !closing.is_empty() {
             // Since that was read a copy may have arrived, and what it brought be settled.
             let row = Row::read(self.store.as_ref(), self.vault).await.map_err(lost)?;
-            report.copies_arrive = row.closed(What::ClosedElsewhere).contains_key(&condemned::EVERY_PACK);
+            report.copies_arrive = copies_arrive(&row);
             if report.copies_arrive {
                 return Ok(HashSet::new());
             }
-        }
-        report.packs_closed += closing.len() as u64;
-        if !closing.is_empty() {
+            report.packs_closed += closing.len() as u64;
             closing.sort();
             self.write_record(&closing).await.map_err(lost)?;
         }
@@ -120,11 +122,11 @@ impl Collector<'_> {
         let margin = self.options.settle + self.options.settle;
         for record in records() {
             let is_told = |object: &Condemned| {
-                let newer = records().filter(|other| {
+                let mut newer = records().filter(|other| {
                     (other.since, &other.name) > (record.since, &record.name)
                         && other.since + margin <= view.now
                 });
-                newer.into_iter().any(|other| other.objects.contains(object))
+                newer.any(|other| other.objects.contains(object))
             };
             let is_old = record.since + super::REMEMBERED <= view.now && view.not_understood.is_empty();
             let is_gone =
