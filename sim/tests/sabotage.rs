@@ -67,7 +67,6 @@ caught! {
     disputed_moves_stay: DisputedMovesStay, 1_004_561, Loss;
     the_trash_keeps: TrashKeeps, 1_000_007, Loss;
     moves_are_known: MovesAreKnown, 1_000_052, Loss;
-    closed_packs_are_left: ClosedPacksAreLeft, WITH_OWNER | 1_000_486, Loss;
-    closed_packs_are_doubted: ClosedPacksAreDoubted, WITH_OWNER | 1_001_288, Loss;
-    trash_is_surveyed: TrashIsSurveyed, WITH_OWNER | 1_000_444, Loss;
+    closed_packs_are_left: ClosedPacksAreLeft, WITH_OWNER | 1_000_126, Loss;
+    trash_is_surveyed: TrashIsSurveyed, WITH_OWNER | 1_000_472, Loss;
 }

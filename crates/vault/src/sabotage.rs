@@ -30,8 +30,6 @@ pub enum Rule {
     MovesAreKnown,
     /// No chunk in a closed pack is found by the index.
     ClosedPacksAreLeft,
-    /// A writer that overslept counts what it needs of closed packs as lost.
-    ClosedPacksAreDoubted,
     /// What snapshots in the trash need is needed.
     TrashIsSurveyed,
 }

@@ -155,7 +155,7 @@ impl Writer {
             let is_there = |object| there.contains(&object);
             // While nobody waited for this writer, a chunk that it needs of a closed pack may have been left out, which its
             // segment's number does not tell.
-            self.holders.is_closed(need.pack) && keeps(Rule::ClosedPacksAreDoubted)
+            self.holders.is_closed(need.pack)
                 || self.holders.find_among(need.pack, need.object, &need.segments, is_there).is_none()
         };
         Ok(needs.iter().filter(is_lost).cloned().collect())
