@@ -64,7 +64,7 @@ def run_phase(phase, tools, lines, corpus, results):
 
 
 def run(options, tools, bench):
-    corpus = make_corpus("mixed", options.size, bench)
+    corpus = make_corpus(options.corpus, options.size, bench)
     size = SIZES[options.size]["mixed"]["usr"]
     throughput = line_throughput()
     say(f"the line passes on {throughput['delayed']:.0f} MB/s ({throughput['at_once']:.0f} MB/s without its delay)")
