@@ -210,13 +210,18 @@ impl Copying<'_> {
             // The target may have all of it in the object where it was before.
             let found = self.there.find_in_index(self.target, vault, need.pack, &need.segments).await?;
             if let Some((there, segments)) = found {
-                if self.is_same(need, object, there).await? {
+                let may_point = self.other_generation(need, object).await?.is_none();
+                if may_point && self.is_same(need, object, there).await? {
                     return Ok(self.if_whole(there, Step::Point(there, segments)));
                 }
                 if !self.has_all_chunks(need, there).await? {
                     return Ok(self.regrouped(there));
                 }
             }
+        }
+        let needs_pointing = object != need.object || self.there.holders.is_condemned(object);
+        if needs_pointing && let Some(other) = self.other_generation(need, object).await? {
+            return Ok(self.regrouped_at_the_source(other));
         }
         if self.there.holders.is_condemned(object) {
             return Ok(Step::Move(object));
@@ -246,6 +251,46 @@ impl Copying<'_> {
             Damage::Nonsense("its pack is regrouped there, without chunks that the snapshot may need");
         self.fault(self.target.location(), object.pack_name(), damage);
         Step::Lost(object)
+    }
+
+    fn regrouped_at_the_source(&mut self, object: ObjectHash) -> Step {
+        let damage = Damage::Nonsense(
+            "the source has regrouped its pack since, without chunks that older snapshots here may need; the snapshot \
+             arrives when those are forgotten here and cleaned up",
+        );
+        self.fault(self.target.location(), object.pack_name(), damage);
+        Step::Lost(object)
+    }
+
+    /// An object at the target that holds the pack in another generation than `object` at the source. No relocation may
+    /// lead to `object` then: cleanup and readers at the target would take the one for the other, and a regrouped pack
+    /// lacks what only snapshots needed that the source has forgotten.
+    async fn other_generation(
+        &mut self,
+        need: &PackNeed,
+        object: ObjectHash,
+    ) -> Result<Option<ObjectHash>, CopyError> {
+        if !self.there.holders.is_closed(need.pack) || self.there.packs.is_empty() {
+            return Ok(None);
+        }
+        let vault = self.descriptor.vault;
+        let here = match read_trailer(self.source.as_ref(), object, vault).await {
+            Ok(read) => read.ok().and_then(|(trailer, ..)| trailer.origin(need.pack).cloned()),
+            Err(error) => damage_of(error).map(|_| None)?,
+        };
+        let Some(here) = here else { return Ok(None) };
+        for other in self.there.all_holders(self.target, vault, need.pack).await? {
+            let found = match read_trailer(self.target.as_ref(), other, vault).await {
+                Ok(read) => read.ok().and_then(|(trailer, ..)| trailer.origin(need.pack).cloned()),
+                Err(error) if error.kind == Kind::NotFound => continue,
+                Err(error) => damage_of(error).map(|_| None)?,
+            };
+            // One that is damaged could be any.
+            if found.is_none_or(|found| found.envelope != here.envelope) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the object at the target has every chunk that snapshots of the source may need of a pack, and will have.

@@ -1,6 +1,6 @@
 //! What a vault has: the target of a copy, or a vault that is repaired, or its replica.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -95,6 +95,20 @@ impl Shelf {
                 && there.contains_all(segments)
         };
         Ok(places.into_iter().flatten().find(lasts).cloned())
+    }
+
+    /// All objects there that hold something of the pack, as far as the index or a relocation says so.
+    pub(crate) async fn all_holders(
+        &mut self,
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        pack: PackId,
+    ) -> Result<BTreeSet<ObjectHash>, VaultError> {
+        self.learn_index(store, vault).await?;
+        let indexed = self.index.as_ref().and_then(|index| index.get(&pack)).into_iter().flatten();
+        let moved = self.holders.moved_to(pack).map(|(object, _)| object);
+        let all = indexed.map(|(object, _)| *object).chain(moved);
+        Ok(all.filter(|object| self.packs.contains_key(object)).collect())
     }
 
     /// Reads the index, once.
