@@ -42,6 +42,11 @@ fn nothing_is_regrouped_where_copies_arrive() {
 }
 
 #[test]
+fn what_the_source_regrouped_takes_the_place_of_nothing_at_the_target() {
+    shows_nothing(&[WITH_OWNER | 900_017_009, WITH_OWNER | 900_032_252, WITH_OWNER | 1_800_021_230]);
+}
+
+#[test]
 fn a_copy_that_commits_under_a_new_lease_looks_at_the_target_again() {
     shows_nothing(&[3_000_034_044]);
 }

@@ -7,7 +7,7 @@ use store::Kind;
 
 use super::fetch::NOT_HELD;
 use super::shelf::Shelf;
-use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind};
+use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind, REGROUPED_SINCE};
 use crate::collect::proof::{Depth, Likeness, is_copy};
 use crate::error::{Damage, VaultError};
 use crate::fragment::{self, PackRecord};
@@ -254,11 +254,7 @@ impl Copying<'_> {
     }
 
     fn regrouped_at_the_source(&mut self, object: ObjectHash) -> Step {
-        let damage = Damage::Nonsense(
-            "the source has regrouped its pack since, without chunks that older snapshots here may need; the snapshot \
-             arrives when those are forgotten here and cleaned up",
-        );
-        self.fault(self.target.location(), object.pack_name(), damage);
+        self.fault(self.target.location(), object.pack_name(), REGROUPED_SINCE);
         Step::Lost(object)
     }
 

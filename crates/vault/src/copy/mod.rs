@@ -33,6 +33,11 @@ use crate::relocation::{Holders, Moved};
 use crate::writer::Writer;
 use shelf::Shelf;
 
+/// What is said of an object at the target when a snapshot cannot follow because the source regrouped its pack.
+pub const REGROUPED_SINCE: Damage = Damage::Nonsense(
+    "the source has regrouped its pack since, without chunks that older snapshots here may need; the snapshot arrives \
+     when those are forgotten here and cleaned up",
+);
 /// A fragment is written for at least so many packs of a snapshot …
 const FRAGMENT_PACKS: usize = 8;
 
