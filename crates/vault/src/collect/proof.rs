@@ -64,7 +64,10 @@ impl Collector<'_> {
             };
             for pack in needed {
                 let Some(keeper) = plan.keepers.get(&pack).copied() else { continue };
-                if view.authority(pack, object.hash) == Authority::Itself {
+                // What a relocation led to counts, also when that has been told anew and is condemned itself.
+                if view.authority(pack, object.hash) == Authority::Itself
+                    && !view.moved.had_moved(pack, object.hash)
+                {
                     continue;
                 }
                 let Some(live) = view.live.get(&pack) else { continue };
