@@ -27,16 +27,20 @@ pub(super) const WINDOW_BYTES: u64 = 64 << 20;
 struct Limits {
     /// Bytes of content, about.
     bytes: u64,
+    /// Bytes of files that are there already, about: nothing is fetched before all of them are compared.
+    compared: u64,
     /// Chunks and files together.
     things: usize,
     /// Open folders and files, as far as the process may have that many.
     handles: usize,
+    /// How many windows are written at once, at most.
+    at_once: usize,
 }
-const LIMITS_NEAR: Limits = Limits { bytes: WINDOW_BYTES, things: 16 << 10, handles: 512 };
-/// What is not in the same window is asked for anew: where each request is to another machine, windows are wider.
-const LIMITS_FAR: Limits = Limits { bytes: 1 << 30, things: 64 << 10, handles: 8192 };
-/// How many windows are written at once, at most.
-const WRITTEN_AT_ONCE: usize = 4;
+const LIMITS_NEAR: Limits =
+    Limits { bytes: WINDOW_BYTES, compared: WINDOW_BYTES, things: 16 << 10, handles: 512, at_once: 4 };
+/// What is not in the same window is asked for anew: where each request is to another machine, windows are wide, and fewer.
+const LIMITS_FAR: Limits =
+    Limits { bytes: 64 << 30, compared: 1 << 30, things: 192 << 10, handles: 8192, at_once: 2 };
 /// How many windows wait for comparisons, at most.
 const COMPARED_AT_ONCE: usize = 3;
 /// How long ranges may be in sealed bytes, and how many unwanted bytes between two segments are fetched rather than asked
@@ -57,6 +61,8 @@ pub(super) type FileChunks = (Arc<FileWork>, Vec<PlacedChunk>);
 struct Window {
     chunks: Vec<(Arc<FileWork>, PlacedChunk)>,
     bytes: u64,
+    /// Of files that are compared.
+    compared: u64,
     files: usize,
     /// Open folders and files that it may need at once.
     handles: usize,
@@ -76,6 +82,7 @@ impl Window {
         Self {
             chunks: Vec::new(),
             bytes: 0,
+            compared: 0,
             files: 0,
             handles: 0,
             last_folder: 0,
@@ -112,15 +119,15 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(session: &Arc<Session>, tasks: Sender<Task>, fetcher: Fetcher) -> Self {
+        let limits = if session.vault.store().is_remote() { LIMITS_FAR } else { LIMITS_NEAR };
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        let handles = limit / (2 * (WRITTEN_AT_ONCE + COMPARED_AT_ONCE + 1));
-        let limits = if session.vault.store().is_remote() { LIMITS_FAR } else { LIMITS_NEAR };
+        let handles = limit / (2 * (limits.at_once + COMPARED_AT_ONCE + 1));
         Self {
             session: session.clone(),
             tasks,
             fetcher,
-            written: Budget::new(WRITTEN_AT_ONCE),
+            written: Budget::new(limits.at_once),
             open: Window::new(),
             waiting: VecDeque::new(),
             finish: Vec::new(),
@@ -167,6 +174,7 @@ impl Windows {
             match chunk {
                 Ok(chunk) => {
                     self.open.bytes += u64::from(chunk.address.length);
+                    self.open.compared += u64::from(chunk.address.length);
                     self.open.compare_bytes += u64::from(chunk.address.length);
                     chunks.push(chunk);
                 }
@@ -216,6 +224,7 @@ impl Windows {
     fn is_full(&self) -> bool {
         let open = &self.open;
         open.bytes >= self.limits.bytes
+            || open.compared >= self.limits.compared
             || open.files + open.chunks.len() >= self.limits.things
             || open.handles >= self.limits.handles
     }
