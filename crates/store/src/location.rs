@@ -203,8 +203,9 @@ impl Location {
         Ok(patient(made, patience, waits))
     }
 
-    /// Makes the place for a store where there is none, and opens it. A bucket or container is never made, as it needs
-    /// more decisions than a name: where it is missing that is said.
+    /// Makes the place for a store where there is none, and opens it. A container of Swift and a bucket of S3 are made as
+    /// the server makes them when nothing is asked for: private, without versions and without locks. One of Azure or
+    /// Google is never made: where it is missing that is said.
     pub fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
         self.create_with(&environment)
     }
@@ -274,7 +275,18 @@ impl Location {
                 let store = SftpStore::new(folder, self.to_string(), look_up);
                 Ok(Arc::new(self.wait(async move { store.create().await.map(|()| store) })?))
             }
-            Self::S3(bucket) | Self::Azblob(bucket) | Self::Gcs(bucket) => {
+            Self::S3(_) => {
+                let store = self.remote(look_up)?;
+                let made = async move {
+                    match store.check().await {
+                        Err(error) if error.kind == Kind::NotFound => store.create_bucket().await?,
+                        checked => checked?,
+                    }
+                    Ok(store)
+                };
+                Ok(Arc::new(self.wait(made)?))
+            }
+            Self::Azblob(bucket) | Self::Gcs(bucket) => {
                 self.open_within(look_up, silence).map_err(|error| match error.kind {
                     Kind::NotFound => StoreError { operation: "create", ..error }.because(format!(
                         "there is no bucket or container '{}': make it with the service's own tools first",

@@ -29,6 +29,7 @@
 mod grant;
 mod list;
 mod lock;
+mod make;
 mod place;
 mod read;
 mod refusal;

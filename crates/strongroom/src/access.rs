@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use backup::{Category, Credential, FirstSettings, NewSlot, PassphraseCost, Vault};
 use store::survey::WithSurvey;
 use store::versions::WithVersions;
-use store::{Limited, Location, Patience, Rates, Store, StoreError, Waits};
+use store::{Bucket, Kind, Limited, Location, Patience, Rates, Store, StoreError, Waits};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -173,7 +173,9 @@ impl Place {
                 true => {
                     let patience = settings::patience()?;
                     let look_up = self.look_up();
-                    self.location.create_patiently_with(&look_up, patience, &note_waiting(patience))
+                    let waits = note_waiting(patience);
+                    let made = self.location.create_patiently_with(&look_up, patience, &waits);
+                    made.inspect(|_| note_made(&self.location))
                 }
                 false => return Ok(None),
             },
@@ -288,6 +290,35 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
+/// The store for a new vault, at a place that is made when it is missing.
+fn make_place(
+    place: &Place,
+    patience: Patience,
+    first: &FirstSettings,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let (location, waits) = (&place.location, note_waiting(patience));
+    if !matches!(location, Location::Swift(_) | Location::S3(_)) {
+        return location.create_patiently(patience, &waits);
+    }
+    match location.open_patiently(patience, &waits) {
+        // Locks are a decision for when a bucket is made, and not for us to take.
+        Err(error) if error.kind == Kind::NotFound && first.lock.is_none() => {
+            location.create_patiently(patience, &waits).inspect(|_| note_made(location))
+        }
+        opened => opened,
+    }
+}
+
+/// Tells of a container or bucket that was made: it may be a slip in its name.
+fn note_made(location: &Location) {
+    let (what, name) = match location {
+        Location::Swift(Bucket { name, .. }) => ("container", name),
+        Location::S3(Bucket { name, .. }) => ("bucket", name),
+        _ => return,
+    };
+    output::note(&format!("note: made the {what} '{name}', which was missing"));
+}
+
 /// Makes a vault that opens with `credential` and with a new recovery code, and shows the code. `first` is
 /// what it is set to.
 pub fn create_vault(
@@ -302,8 +333,7 @@ pub fn create_vault(
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
     let patience = settings::patience()?;
-    let made = place.location.create_patiently(patience, &note_waiting(patience));
-    let store = made.map_err(backup::Error::from)?;
+    let store = make_place(place, patience, first).map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
     let vault = Vault::create_with(store, &slots, &cache, first)?;

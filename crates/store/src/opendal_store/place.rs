@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use opendal::services::{Azblob, Gcs, Webdav};
 use opendal::{Builder, OperationContext, Operator};
 
@@ -30,6 +31,9 @@ pub(crate) fn azblob(
             .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
         let builder = Azblob::default().endpoint(&endpoint).account_name(&account);
         if let Some(key) = set("AZURE_STORAGE_KEY") {
+            if BASE64_STANDARD.decode(&key).is_err() {
+                return Err(missing(location, "AZURE_STORAGE_KEY is no key: it is not base64"));
+            }
             builder.account_key(&key)
         } else if let Some(token) = set("AZURE_STORAGE_SAS_TOKEN") {
             builder.sas_token(token.trim_start_matches('?'))

@@ -161,6 +161,11 @@ impl Service {
         &self.server.bucket.name
     }
 
+    /// Where the bucket is.
+    pub(super) fn region(&self) -> &str {
+        &self.server.region
+    }
+
     /// The folder in the bucket where the store is.
     pub(super) fn prefix(&self) -> &str {
         &self.server.bucket.prefix

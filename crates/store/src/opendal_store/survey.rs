@@ -69,13 +69,18 @@ impl Remote {
         }
     }
 
-    /// What the bucket says to `GET ?question`. The server's address is where `object` is.
-    async fn ask(&self, service: &s3::Service, object: &str, question: &str) -> Option<Answer> {
-        let transport = self.operator.context().http_transport();
+    /// The address of the bucket, on the server where `object` is.
+    pub(super) async fn bucket_address(&self, service: &s3::Service, object: &str) -> Option<String> {
         let near = answer(self.operator.presign_stat(object, TRIAL)).await.ok()?;
         let (scheme, authority) = (near.uri().scheme_str()?, near.uri().authority()?);
         let bucket = bucket_path(service.prefix(), object, near.uri().path())?;
-        let uri: Uri = format!("{scheme}://{authority}{bucket}?{question}").parse().ok()?;
+        Some(format!("{scheme}://{authority}{bucket}"))
+    }
+
+    /// What the bucket says to `GET ?question`. The server's address is where `object` is.
+    async fn ask(&self, service: &s3::Service, object: &str, question: &str) -> Option<Answer> {
+        let transport = self.operator.context().http_transport();
+        let uri: Uri = format!("{}?{question}", self.bucket_address(service, object).await?).parse().ok()?;
         let request = Request::get(uri).body(Buffer::new()).ok()?;
         let request = answer(service.sign(request, transport)).await.ok()?;
         match answer(transport.fetch(request)).await {

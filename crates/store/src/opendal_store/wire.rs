@@ -82,6 +82,9 @@ impl HttpTransport for Wire {
         let date = answer.headers().get(DATE).and_then(|date| time::from_http(date.to_str().ok()?));
         // Nobody asks for it outside of `dated`.
         let _ = ANSWERED.try_with(|answered| answered.set(date));
+        if range.is_some() && is_part_of_nothing(answer.status(), answer.headers()) {
+            return Err(Error::new(ErrorKind::RangeNotSatisfied, "the object has no bytes"));
+        }
         if let Some(range) = range.filter(|_| answer.status().is_success())
             && !answers_range(&range, answer.status(), answer.headers())
         {
@@ -109,8 +112,15 @@ fn answers_range(asked: &str, status: StatusCode, headers: &HeaderMap) -> bool {
     start.is_empty() || found == Some(start)
 }
 
+/// Whether the answer is a part of an object that has no bytes. There is none, but Azurite sends one that ends before it
+/// begins.
+fn is_part_of_nothing(status: StatusCode, headers: &HeaderMap) -> bool {
+    let found = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    status == StatusCode::PARTIAL_CONTENT && found.is_some_and(|found| found.trim_end().ends_with("/0"))
+}
+
 /// Turns a refusal into an error whose cause is a [`Refusal`], except where OpenDAL knows better what it means: nothing
-/// there, there already, not that part.
+/// there, or there already.
 async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
     let (parts, mut body) = answer.into_parts();
     let mut text = Vec::new();
@@ -122,13 +132,16 @@ async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody
         text.extend_from_slice(&piece.to_bytes());
     }
     let refusal = Refusal::new(parts.status, &parts.headers, &text);
+    if parts.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        // OpenDAL knows it from S3 alone.
+        return Err(Error::new(ErrorKind::RangeNotSatisfied, refusal.to_string()));
+    }
     let known_to_opendal = matches!(
         parts.status,
         StatusCode::NOT_FOUND
             | StatusCode::METHOD_NOT_ALLOWED
             | StatusCode::CONFLICT
             | StatusCode::PRECONDITION_FAILED
-            | StatusCode::RANGE_NOT_SATISFIABLE
     );
     if known_to_opendal && !refusal.is_bucket_missing() && !refusal.is_full() && refusal.kind() != Kind::Cold
     {
@@ -141,6 +154,19 @@ async fn screen(answer: Response<HttpBody>) -> opendal::Result<Response<HttpBody
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_has_no_parts() {
+        for (status, found, expected) in [
+            (StatusCode::PARTIAL_CONTENT, "bytes 0--1/0", true),
+            (StatusCode::PARTIAL_CONTENT, "bytes 0-0/10", false),
+            (StatusCode::PARTIAL_CONTENT, "bytes 0-0/*", false),
+            (StatusCode::OK, "bytes 0--1/0", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_RANGE, found.parse().unwrap())]);
+            assert_eq!(is_part_of_nothing(status, &headers), expected, "{status} {found}");
+        }
+    }
 
     #[test]
     fn a_part_has_to_begin_where_it_was_asked_to() {

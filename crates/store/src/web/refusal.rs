@@ -68,6 +68,11 @@ impl Refusal {
             || (self.status == 404 && self.message.contains("bucket does not exist"))
     }
 
+    /// Whether a bucket could not be made because it is there, and whoever asked has it.
+    pub(crate) fn is_own_bucket(&self) -> bool {
+        self.code == "BucketAlreadyOwnedByYou"
+    }
+
     /// Whether there is no room for what was to be written.
     pub(crate) fn is_full(&self) -> bool {
         self.status == 507

@@ -74,18 +74,6 @@ async fn the_contract_below_odd_prefixes() {
 async fn what_is_not_there_and_what_is_not_allowed() {
     let error = open_with("s3://no-such-bucket/x", &[]).unwrap_err();
     assert_eq!((error.kind, &*error.object), (Kind::NotFound, ""), "{}", chain(&error));
-    let place = Location::parse("s3://no-such-bucket").unwrap();
-    let look_up = |key: &str| key.starts_with("AWS_").then(|| gateway().setting(key).to_owned());
-    let known = |key: &str| {
-        if key.contains("URL_S3") || key.contains("TOKEN") || key.contains("EC2") {
-            None
-        } else {
-            look_up(key)
-        }
-    };
-    let error = place.create_with(&known).unwrap_err();
-    assert!(error.kind == Kind::NotFound && chain(&error).contains("'no-such-bucket'"), "{}", chain(&error));
-
     let vaults = format!("s3://{}/rights", gateway().setting("BUCKET"));
     for changes in [
         &[("AWS_SECRET_ACCESS_KEY", "test-secret-but-wrong")][..],
@@ -102,6 +90,36 @@ async fn what_is_not_there_and_what_is_not_allowed() {
     }
     let error = open_with(&vaults, &[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]).unwrap_err();
     assert_eq!(error.kind, Kind::Unavailable, "{}", chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_made_by_create_alone() {
+    let create = |location: &str, changes: &[(&str, &str)]| {
+        Location::parse(location).unwrap().create_with(&settings(changes))
+    };
+    let text = "s3://made-by-create/deep/er";
+    assert_eq!(open_with(text, &[]).unwrap_err().kind, Kind::NotFound);
+    let store = create(text, &[]).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    store.put("a", bytes("text")).await.unwrap();
+    // What is there is left as it is.
+    let store = create(text, &[]).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(store.get("a", 9).await.unwrap(), "text");
+    assert_eq!(open_with("s3://made-by-create", &[]).unwrap().list("").await.unwrap().len(), 1);
+
+    // Nobody sees into it who is not let in.
+    let address = gateway().setting("AWS_ENDPOINT_URL").strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let question = format!("GET /made-by-create/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut stream, question.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+
+    let wrong = [("AWS_SECRET_ACCESS_KEY", "test-secret-but-wrong")];
+    assert_eq!(create("s3://not-made", &wrong).unwrap_err().kind, Kind::PermissionDenied);
+    let error = create("s3://x", &[]).unwrap_err();
+    assert!(error.operation == "create" && chain(&error).contains("InvalidBucketName"), "{}", chain(&error));
+    assert_eq!(open_with("s3://not-made", &[]).unwrap_err().kind, Kind::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
