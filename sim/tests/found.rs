@@ -47,6 +47,11 @@ fn what_the_source_regrouped_takes_the_place_of_nothing_at_the_target() {
 }
 
 #[test]
+fn what_a_snapshot_came_to_name_goes_when_something_leads_on_from_it() {
+    shows_nothing(&[WITH_OWNER | 4_500_015_254]);
+}
+
+#[test]
 fn a_copy_that_commits_under_a_new_lease_looks_at_the_target_again() {
     shows_nothing(&[3_000_034_044]);
 }

@@ -14,6 +14,7 @@ use crate::check::Watch;
 use crate::condemned::{self, Condemnation, Condemned, What};
 use crate::error::VaultError;
 use crate::lease::{Role, Seen};
+use crate::name::PackId;
 use crate::sabotage::{Rule, keeps};
 
 impl Collector<'_> {
@@ -26,8 +27,8 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
-        // What is needed again was perhaps moved: what told of that is condemned as well, and goes when it is told anew.
-        let is_told = super::to_be_told(view, plan).all(|moved| view.moved.knows(&moved));
+        let untold = super::to_be_told(view, plan).filter(|moved| !view.moved.knows(moved));
+        let untold: HashSet<PackId> = untold.map(|moved| moved.pack).collect();
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
@@ -74,9 +75,14 @@ impl Collector<'_> {
                 // Who cannot read a snapshot does not know what it needs.
                 // Who reads a snapshot that was condemned later than this is waited for with that.
                 What::Pack => {
-                    !is_blind && is_replaced(view, plan, object) && !is_read_still(view, condemnation, object)
+                    !is_blind
+                        && is_replaced(view, plan, object)
+                        && is_passed_on(view, &untold, object)
+                        && !is_read_still(view, condemnation, object)
                 }
-                What::Relocation => is_told || !keeps(Rule::MovesAreToldOf),
+                // What is needed again was perhaps moved: what told of that is condemned as well, and goes when it is
+                // told anew.
+                What::Relocation => untold.is_empty() || !keeps(Rule::MovesAreToldOf),
                 What::Snapshot | What::Fragment => true,
                 What::ClosedPack | What::ClosedElsewhere => false,
             };
@@ -236,6 +242,13 @@ fn is_read_still(view: &View, condemnation: &Condemnation, object: &Condemned) -
         view.expired_needs.get(&origin.pack).is_some_and(|since| *since > condemnation.since)
     };
     origins.iter().any(is_later)
+}
+
+/// Whether whoever is led to a pack object, by a snapshot that names it, is led on to what is kept in its place. A snapshot
+/// may have come to name it only after it was condemned, while another object held the pack all the time.
+fn is_passed_on(view: &View, untold: &HashSet<PackId>, object: &Condemned) -> bool {
+    let origins = view.objects.get(&object.hash).map_or(&[][..], |seen| &seen.origins);
+    origins.iter().all(|origin| !untold.contains(&origin.pack))
 }
 
 /// Whether everything that is needed of a pack object is in objects that nobody means to delete. What it merely says of
