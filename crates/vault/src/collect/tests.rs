@@ -368,6 +368,29 @@ async fn what_was_moved_stays_while_it_is_too_cold_to_be_compared() {
 }
 
 #[tokio::test]
+async fn what_was_moved_twice_is_proved_too_before_it_goes() {
+    let mut toy = Toy::new();
+    let a = toy.pack(10).await;
+    let more = toy.commit(&[(a, &[3, 4, 5])]).await;
+    toy.commit(&[(a, &[3])]).await;
+    assert_eq!(toy.clean().await.segments_moved, 3);
+    let once: Vec<_> = toy.packs().await.into_iter().collect();
+    toy.forget(more).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let report = toy.try_clean(|options| options.settle = Duration::from_secs(1)).await.unwrap();
+    assert_eq!((report.segments_moved, report.packs_condemned, report.packs_deleted), (1, 1, 0));
+    let twice: Vec<_> = toy.packs().await.into_iter().filter(|object| !once.contains(object)).collect();
+    let ([once], [twice]) = (once.as_slice(), twice.as_slice()) else { panic!("{once:?} {twice:?}") };
+    // No snapshot names the first copy, and the relocation that led to it is condemned.
+    let mut broken = toy.store.get(&twice.pack_name(), 1 << 30).await.unwrap().to_vec();
+    broken[SEGMENT / 2] ^= 1;
+    toy.store.replace(&twice.pack_name(), vec![broken.into()]).await.unwrap();
+    let report = toy.clean().await;
+    assert_eq!(report.packs_deleted, 0, "{report:?}");
+    assert!(toy.packs().await.contains(once));
+}
+
+#[tokio::test]
 async fn limits_of_moving_are_kept() {
     let mut toy = Toy::new();
     let (a, b) = (toy.pack(10).await, toy.pack(10).await);
