@@ -175,8 +175,12 @@ impl Remains {
         if let Some(id) = self.expired.first() {
             return Err(format!("snapshot {} is still there", id.short()));
         }
-        // What is needed after all stays, and stays condemned, where it cannot be moved.
+        // What is needed after all stays, and stays condemned, where it cannot be moved: so does a snapshot that somebody took
+        // out of the trash. None of these is expired, as was just seen.
         let is_needed = |name: &&String| {
+            if name.starts_with(name::SNAPSHOTS) {
+                return true;
+            }
             let pack = ObjectHash::from_object_name(name).and_then(|hash| self.packs.get(&hash));
             pack.is_some_and(|pack| pack.origins.iter().any(|origin| self.needs.contains_key(&origin.pack)))
         };

@@ -1,5 +1,5 @@
-//! The login at a real Keystone, whose tokens Swift asks it about. They are good for a few seconds only, so whatever
-//! takes longer sees them renewed.
+//! The login at a real Keystone, whose tokens Swift asks it about. They are good for 25 seconds, so whatever takes
+//! longer sees them renewed; on a busy machine it takes the servers longer than a few seconds to look at one.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ fn shared() -> Arc<Service> {
     static SHARED: Mutex<Weak<Service>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap();
     shared.upgrade().unwrap_or_else(|| {
-        let settings = [("SWIFT_KEYSTONE", "1"), ("SWIFT_TOKEN_LIFE", "8")];
+        let settings = [("SWIFT_KEYSTONE", "1"), ("SWIFT_TOKEN_LIFE", "25")];
         let service = Arc::new(Service::start_with("swift", &settings));
         *shared = Arc::downgrade(&service);
         service
@@ -85,7 +85,7 @@ async fn keeps_the_contract_while_tokens_end() {
     let recorded = Arc::new(Recorded::new(Arc::new(SwiftStore::create("tokens", "", user).await.unwrap())));
     let retrying: Arc<dyn Store> = Arc::new(Retrying::new(recorded.clone(), Patience::default()));
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < Duration::from_secs(27) {
         conformance::run(retrying.clone()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
     }
     let refused = |kind| matches!(kind, Some(Kind::Unavailable | Kind::PermissionDenied));
@@ -93,8 +93,8 @@ async fn keeps_the_contract_while_tokens_end() {
     assert!(failed.is_empty(), "{failed:?}");
     let seen = proxy.take_seen();
     assert!(seen.len() >= 2 && seen.iter().all(|seen| seen == "POST /identity/v3/auth/tokens"), "{seen:?}");
-    // One for each seven seconds, with room for a slow machine.
-    assert!(seen.len() as u64 <= 3 + start.elapsed().as_secs() / 3, "{} logins", seen.len());
+    // One for each twenty seconds, with room for a slow machine.
+    assert!(seen.len() as u64 <= 3 + start.elapsed().as_secs() / 10, "{} logins", seen.len());
 }
 
 #[tokio::test]
