@@ -148,11 +148,7 @@ impl Location {
 
     /// Opens the store that is there; one on another machine is waited for, now and in all that is asked of it later.
     /// `waits` hears of each failure before it is tried again to open it, and later of calls that fail several times.
-    pub fn open_patiently(&self, patience: Patience, waits: &Waits) -> Result<Arc<dyn Store>, StoreError> {
-        self.open_patiently_with(&environment, patience, waits)
-    }
-
-    /// Like [`open_patiently`](Self::open_patiently), with the settings of `look_up` in place of the environment.
+    /// The settings are those of `look_up`.
     pub fn open_patiently_with(
         &self,
         look_up: LookUp<'_>,
@@ -187,12 +183,7 @@ impl Location {
         }
     }
 
-    /// Like [`create`](Self::create), and waits as [`open_patiently`](Self::open_patiently) does.
-    pub fn create_patiently(&self, patience: Patience, waits: &Waits) -> Result<Arc<dyn Store>, StoreError> {
-        self.create_patiently_with(&environment, patience, waits)
-    }
-
-    /// Like [`create_patiently`](Self::create_patiently), with the settings of `look_up` in place of the environment.
+    /// Like [`create_with`](Self::create_with), and waits as [`open_patiently_with`](Self::open_patiently_with) does.
     pub fn create_patiently_with(
         &self,
         look_up: LookUp<'_>,

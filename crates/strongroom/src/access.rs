@@ -136,7 +136,7 @@ impl Place {
     pub fn has_vault(&self) -> Result<bool, Failure> {
         match self.open_patiently()? {
             Ok(store) => Ok(Vault::exists(&store)?),
-            Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(backup::Error::from(error).into()),
         }
     }
@@ -168,20 +168,23 @@ impl Place {
 
     /// Opens the store, made if there is none. `None` when it would have to be made and must not.
     pub fn open_or_make(&self, limits: Limits, may_make: bool) -> Result<Option<Arc<dyn Store>>, Failure> {
-        let opened = match self.open_patiently()? {
-            Err(error) if matches!(error.kind, store::Kind::NotFound | store::Kind::Gone) => match may_make {
-                true => {
-                    let patience = settings::patience()?;
-                    let look_up = self.look_up();
-                    let waits = note_waiting(patience);
-                    let made = self.location.create_patiently_with(&look_up, patience, &waits);
-                    made.inspect(|_| note_made(&self.location))
-                }
-                false => return Ok(None),
-            },
-            opened => opened,
-        };
-        Ok(Some(limits.around(opened.map_err(backup::Error::from)?)))
+        match self.opened_or_made(may_make)? {
+            Err(error) if is_missing(&error) && !may_make => Ok(None),
+            opened => Ok(Some(limits.around(opened.map_err(backup::Error::from)?))),
+        }
+    }
+
+    /// What opening the store comes to, or making it where there is none and it may be made; that is told.
+    fn opened_or_made(&self, may_make: bool) -> Result<Result<Arc<dyn Store>, StoreError>, Failure> {
+        match self.open_patiently()? {
+            Err(error) if is_missing(&error) && may_make => {
+                let patience = settings::patience()?;
+                let waits = note_waiting(patience);
+                let made = self.location.create_patiently_with(&self.look_up(), patience, &waits);
+                Ok(made.inspect(|_| note_made(&self.location)))
+            }
+            opened => Ok(opened),
+        }
     }
 
     fn look_up(&self) -> impl Fn(&str) -> Option<String> + Sync {
@@ -290,23 +293,9 @@ pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
 }
 
-/// The store for a new vault, at a place that is made when it is missing.
-fn make_place(
-    place: &Place,
-    patience: Patience,
-    first: &FirstSettings,
-) -> Result<Arc<dyn Store>, StoreError> {
-    let (location, waits) = (&place.location, note_waiting(patience));
-    if !matches!(location, Location::Swift(_) | Location::S3(_)) {
-        return location.create_patiently(patience, &waits);
-    }
-    match location.open_patiently(patience, &waits) {
-        // Locks are a decision for when a bucket is made, and not for us to take.
-        Err(error) if error.kind == Kind::NotFound && first.lock.is_none() => {
-            location.create_patiently(patience, &waits).inspect(|_| note_made(location))
-        }
-        opened => opened,
-    }
+/// Whether there is no store.
+fn is_missing(error: &StoreError) -> bool {
+    matches!(error.kind, Kind::NotFound | Kind::Gone)
 }
 
 /// Tells of a container or bucket that was made: it may be a slip in its name.
@@ -332,8 +321,9 @@ pub fn create_vault(
     // The cache first: a vault whose recovery code nobody saw helps nobody.
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
-    let patience = settings::patience()?;
-    let store = make_place(place, patience, first).map_err(backup::Error::from)?;
+    // Locks are a decision for when a bucket is made, and not for us to take.
+    let may_make = first.lock.is_none() || !matches!(place.location, Location::Swift(_) | Location::S3(_));
+    let store = place.opened_or_made(may_make)?.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];
     let vault = Vault::create_with(store, &slots, &cache, first)?;
