@@ -46,6 +46,7 @@ struct Pause<'a> {
     actor: usize,
     earliest: Millis,
     ticket: Option<u64>,
+    call: Option<String>,
 }
 
 impl Future for Pause<'_> {
@@ -55,7 +56,8 @@ impl Future for Pause<'_> {
         let mut world = lock(self.world);
         match self.ticket {
             None => {
-                let ticket = world.wait(self.actor, self.earliest, context.waker().clone());
+                let ticket =
+                    world.wait(self.actor, self.earliest, context.waker().clone(), self.call.clone());
                 drop(world);
                 self.ticket = Some(ticket);
                 Poll::Pending
@@ -77,7 +79,16 @@ impl Drop for Pause<'_> {
 /// Lets the scheduler go on with somebody else, for at least so long.
 pub async fn pause(world: &Shared, actor: usize, at_least: Millis) {
     let earliest = lock(world).now + at_least;
-    Pause { world, actor, earliest, ticket: None }.await;
+    Pause { world, actor, earliest, ticket: None, call: None }.await;
+}
+
+/// Lets the scheduler go on with somebody else before a call; only a schedule written by hand asks which.
+async fn pause_before(world: &Shared, actor: usize, verb: &str, name: &str) {
+    let (earliest, call) = {
+        let world = lock(world);
+        (world.now, world.is_by_hand.then(|| format!("{verb} {name}")))
+    };
+    Pause { world, actor, earliest, ticket: None, call }.await;
 }
 
 impl ActorStore {
@@ -120,7 +131,7 @@ impl ActorStore {
     }
 
     async fn write_once(&self, operation: Operation, name: &str, change: Change) -> Result<(), StoreError> {
-        pause(&self.world, self.actor, 0).await;
+        pause_before(&self.world, self.actor, verb(&change), name).await;
         let outcome = {
             let mut world = lock(&self.world);
             let outcome = if self.may_change(name, &change) {
@@ -146,7 +157,7 @@ impl ActorStore {
         let mut left = self.tries;
         loop {
             left -= 1;
-            pause(&self.world, self.actor, 0).await;
+            pause_before(&self.world, self.actor, operation.verb(), name).await;
             let outcome = {
                 let mut world = lock(&self.world);
                 let refused = world.faults.refused;
@@ -211,8 +222,13 @@ impl World {
         seen.collect()
     }
 
+    /// Whether something is seen as late as the store may show it, by a schedule written by hand.
+    fn is_hidden(hidden: &[String], name: &str) -> bool {
+        hidden.iter().any(|hidden| name.starts_with(hidden))
+    }
+
     fn find(&mut self, place: Place, name: &str) -> Result<Object, Kind> {
-        let age = self.age();
+        let age = if Self::is_hidden(&self.hidden, name) { Age::Oldest } else { self.age() };
         let World { objects, copy, random, now, settle, .. } = self;
         let objects = if place == Place::Vault { objects } else { &mut copy.objects };
         objects.seen(name, *now, *settle, age, random).ok_or(Kind::NotFound)
@@ -287,9 +303,10 @@ impl Store for ActorStore {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.read(Operation::List, prefix, |world| {
             let age = world.age();
-            let World { objects, copy, random, now, settle, .. } = world;
+            let World { objects, copy, random, now, settle, hidden, .. } = world;
             let objects = if self.place == Place::Vault { objects } else { &mut copy.objects };
             let seen = objects.names(prefix).filter_map(|name| {
+                let age = if World::is_hidden(hidden, name) { Age::Oldest } else { age };
                 objects.seen(name, *now, *settle, age, random).map(|object| info(name, &object))
             });
             Ok(seen.collect())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use vault::check::Finding;
 use vault::collect::CleanupError;
 use vault::condemned::{self, Condemned};
-use vault::copy::REGROUPED_SINCE;
+use vault::copy::{ANOTHER_PACK, REGROUPED_SINCE};
 use vault::{ObjectHash, SnapshotId, name};
 
 use crate::actors::{self, Actor, Arrivals, Verdict};
@@ -43,13 +43,17 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
         let World { oracle, copy, now, .. } = &mut *world;
         let promised = oracle.promised(*now);
         let is_there = |name: &str| copy.objects.current(name).is_some();
-        // What the source regrouped meanwhile cannot take the place of what older snapshots at the target need.
-        let is_regrouped = |object: &String| {
-            report.faults.iter().any(|fault| fault.object == *object && fault.damage == REGROUPED_SINCE)
+        // What the source regrouped meanwhile cannot take the place of what older snapshots at the target need; and what a
+        // thief's snapshot brought before stays until that is forgotten.
+        let stays = |object: &String| {
+            let mut faults = report.faults.iter().filter(|fault| fault.object == *object);
+            faults.any(|fault| {
+                fault.damage == REGROUPED_SINCE || fault.damage == ANOTHER_PACK && oracle.was_robbed
+            })
         };
         let waits = |id: &SnapshotId| {
             let left = report.left_behind.iter().find(|left| left.snapshot == *id);
-            left.is_some_and(|left| left.objects.iter().all(is_regrouped))
+            left.is_some_and(|left| left.objects.iter().all(stays))
         };
         let missing = promised.iter().find(|id| {
             !is_there(&id.snapshot_name()) && !report.forgotten_at_target.contains(id) && !waits(id)

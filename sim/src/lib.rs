@@ -10,6 +10,7 @@ pub mod afterwards;
 pub mod campaign;
 pub mod objects;
 pub mod oracle;
+pub mod play;
 pub mod quiet;
 pub mod random;
 pub mod runtime;

@@ -194,6 +194,11 @@ impl Oracle {
         self.forged.insert(object);
     }
 
+    /// What is in a pack object is read once more when it is written next.
+    pub fn look_again_at(&mut self, object: &str) {
+        self.packs.remove(object);
+    }
+
     /// Looks whether everything that was promised is there.
     pub fn look(&mut self, now: Millis, objects: &Objects) {
         self.looks += 1;

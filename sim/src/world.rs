@@ -82,6 +82,8 @@ pub struct Ticket {
     number: u64,
     released: bool,
     waker: Waker,
+    /// The call that comes next, with the name that it is for; `None` after a call.
+    pub call: Option<String>,
 }
 
 /// All that there is.
@@ -111,6 +113,10 @@ pub struct World {
     pub counts: BTreeMap<&'static str, u64>,
     /// Something could not be read for a while.
     pub has_rotted: bool,
+    /// The schedule is written by hand: it matters which call comes next.
+    pub is_by_hand: bool,
+    /// Names, and beginnings of names, that are seen as late as the store may show them.
+    pub hidden: Vec<String>,
     late: Vec<Late>,
     tickets: Vec<Ticket>,
     count: u64,
@@ -157,6 +163,8 @@ impl World {
             trace: trace.then(Vec::new),
             counts: BTreeMap::new(),
             has_rotted: false,
+            is_by_hand: false,
+            hidden: Vec::new(),
             late: Vec::new(),
             tickets: Vec::new(),
             count: 0,
@@ -252,9 +260,9 @@ impl World {
     }
 
     /// Somebody begins to wait; the ticket's number.
-    pub fn wait(&mut self, actor: usize, earliest: Millis, waker: Waker) -> u64 {
+    pub fn wait(&mut self, actor: usize, earliest: Millis, waker: Waker, call: Option<String>) -> u64 {
         self.count += 1;
-        self.tickets.push(Ticket { actor, earliest, number: self.count, released: false, waker });
+        self.tickets.push(Ticket { actor, earliest, number: self.count, released: false, waker, call });
         self.count
     }
 

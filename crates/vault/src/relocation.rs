@@ -153,7 +153,8 @@ impl Holders {
 
     /// Whether an object of any kind is about to be deleted, or was.
     pub fn is_going(&self, object: ObjectHash) -> bool {
-        self.is_condemned(object) || self.others_condemned.contains(&object)
+        self.is_condemned(object)
+            || self.others_condemned.contains(&object) && keeps(Rule::CondemnedSnapshotsAreNoParents)
     }
 
     /// Whether the object is about to be deleted, or was.

@@ -32,6 +32,84 @@ pub enum Rule {
     ClosedPacksAreLeft,
     /// What snapshots in the trash need is needed.
     TrashIsSurveyed,
+    /// What was closed is regrouped only when everybody has ended who may not know.
+    ClosingsAreWaitedFor,
+    /// Who overslept counts what it needs of a closed pack as lost.
+    SleepersDoubtClosedPacks,
+    /// Deleting waits until everybody sees what is condemned.
+    CondemnationsSettle,
+    /// A lease that was ended is over when everybody sees what its holder left.
+    EndedLeasesSettle,
+    /// A record goes when everybody sees the one in its place.
+    RecordsOverlap,
+    /// Who finds a record gone looks for the one in its place.
+    SuccessorsAreLookedFor,
+    /// Where two fragments differ about a pack, the pack is asked.
+    ContradictionsAreAsked,
+    /// A collector sees that its lease is held before what others rely on.
+    SleepersStop,
+    /// What takes the place of a pack is compared with it before the pack goes.
+    CopiesAreProved,
+    /// Who reads a snapshot that was forgotten later than a pack was condemned is waited for.
+    LateReadersAreWaitedFor,
+    /// A pack goes only when whoever is led to it is led on.
+    MovesArePassedOn,
+    /// A writer has its lease before it reads what is condemned.
+    LeasesAreBegunFirst,
+    /// A snapshot that is condemned is no parent.
+    CondemnedSnapshotsAreNoParents,
+    /// A new fragment has no name that is condemned.
+    CondemnedNamesAreAvoided,
+    /// A copy that commits under a new lease looks at the target again.
+    ArrivalsLookAgain,
+    /// What the source regrouped takes the place of nothing at the target.
+    GenerationsAreKeptApart,
+    /// A copy says at the target that copies arrive.
+    ArrivalsAreAnnounced,
+    /// Who closes packs asks once more whether copies arrive.
+    ArrivalsAreAskedForTwice,
+    /// What a relocation of the target leads to is compared with the source, unless a snapshot there tells of it.
+    ArrivalsAreCompared,
+}
+
+impl Rule {
+    /// All of them.
+    #[doc(hidden)]
+    pub const ALL: [Self; 33] = [
+        Self::LeasesAreWaitedFor,
+        Self::NeedsAreReadAgain,
+        Self::WritersReadCondemnations,
+        Self::CommitsAreTimed,
+        Self::SegmentsAreCopied,
+        Self::MovesAreToldOf,
+        Self::BlindnessDeletesNothing,
+        Self::NamesAreRemembered,
+        Self::KeepersAreTrusted,
+        Self::DisputedMovesStay,
+        Self::TrashKeeps,
+        Self::MovesAreKnown,
+        Self::ClosedPacksAreLeft,
+        Self::TrashIsSurveyed,
+        Self::ClosingsAreWaitedFor,
+        Self::SleepersDoubtClosedPacks,
+        Self::CondemnationsSettle,
+        Self::EndedLeasesSettle,
+        Self::RecordsOverlap,
+        Self::SuccessorsAreLookedFor,
+        Self::ContradictionsAreAsked,
+        Self::SleepersStop,
+        Self::CopiesAreProved,
+        Self::LateReadersAreWaitedFor,
+        Self::MovesArePassedOn,
+        Self::LeasesAreBegunFirst,
+        Self::CondemnedSnapshotsAreNoParents,
+        Self::CondemnedNamesAreAvoided,
+        Self::ArrivalsLookAgain,
+        Self::GenerationsAreKeptApart,
+        Self::ArrivalsAreAnnounced,
+        Self::ArrivalsAreAskedForTwice,
+        Self::ArrivalsAreCompared,
+    ];
 }
 
 #[cfg(any(test, feature = "sabotage"))]

@@ -63,8 +63,15 @@ impl Writer {
         holder: SystemId,
         duration: Duration,
     ) -> Result<Self, VaultError> {
+        let early = match keeps(Rule::LeasesAreBegunFirst) {
+            true => None,
+            false => Some(Holders::read(store.as_ref(), vault).await?),
+        };
         let lease = Lease::begin(store, vault, id, holder, Role::Writer, duration).await?;
-        let holders = Holders::read(store.as_ref(), vault).await?;
+        let holders = match early {
+            Some(early) => early,
+            None => Holders::read(store.as_ref(), vault).await?,
+        };
         Ok(Self::holding(store, vault, holder, lease, holders))
     }
 
@@ -155,7 +162,7 @@ impl Writer {
             let is_there = |object| there.contains(&object);
             // While nobody waited for this writer, a chunk that it needs of a closed pack may have been left out, which its
             // segment's number does not tell.
-            self.holders.is_closed(need.pack)
+            self.holders.is_closed(need.pack) && keeps(Rule::SleepersDoubtClosedPacks)
                 || self.holders.find_among(need.pack, need.object, &need.segments, is_there).is_none()
         };
         Ok(needs.iter().filter(is_lost).cloned().collect())

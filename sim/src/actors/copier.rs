@@ -63,10 +63,6 @@ fn promise(actor: &Actor, report: &Report) {
     world.count("packs copied", report.packs_copied);
     world.count("segments moved by copies", report.segments_moved);
     let World { oracle, copy, now, .. } = &mut *world;
-    // A snapshot that a thief signed may arrive before the one whose pack it forged: docs/gc.md says what falls short.
-    if oracle.was_robbed {
-        return;
-    }
     let mut arrived = report.copied.clone();
     if report.is_complete() {
         let known = oracle.promised(*now);

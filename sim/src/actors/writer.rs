@@ -59,6 +59,11 @@ impl Machine {
         Self { system, files, ..Self::default() }
     }
 
+    /// Its last snapshot that was acknowledged.
+    pub fn newest(&self) -> Option<ObjectHash> {
+        self.last.map(|(_, snapshot)| snapshot)
+    }
+
     /// Some of its data changes.
     pub fn work(&mut self, world: &mut World, changes_max: u64, variety: Content) {
         let changes = world.random.between(0, changes_max);

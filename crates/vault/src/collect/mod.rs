@@ -101,9 +101,18 @@ impl Options {
     fn over_at(&self, lease: &Seen) -> SystemTime {
         match lease.ended {
             // Twice, since the store's times are only so good.
-            true => lease.renewed + self.settle + self.settle,
+            true if keeps(Rule::EndedLeasesSettle) => lease.renewed + self.settle + self.settle,
+            true => lease.renewed,
             // What was seen of it may be old by as much as its last snapshot may be late.
             false => lease.ends() + self.settle + self.settle,
+        }
+    }
+
+    /// How long a record stays beside the one that takes its place.
+    fn overlap(&self) -> Duration {
+        match keeps(Rule::RecordsOverlap) {
+            true => self.settle + self.settle,
+            false => Duration::ZERO,
         }
     }
 
@@ -322,6 +331,9 @@ impl Collector<'_> {
 
     /// An error unless the collector's lease is still held.
     async fn still_there(&mut self) -> Result<(), VaultError> {
+        if !keeps(Rule::SleepersStop) {
+            return Ok(());
+        }
         match self.lease.renew().await? {
             Renewal::InTime => Ok(()),
             Renewal::Overslept => Err(VaultError::damaged(self.lease.name(), OVERSLEPT)),

@@ -15,6 +15,7 @@ use crate::error::Damage;
 use crate::moving::Sealed;
 use crate::name::{ObjectHash, PackId, SnapshotId};
 use crate::pack::{Origin, PackKind};
+use crate::sabotage::{Rule, keeps};
 
 /// Why an owner could not do its part; whoever lent the owner knows its kind.
 pub type OwnerError = Box<dyn std::error::Error + Send + Sync>;
@@ -86,7 +87,7 @@ impl Collector<'_> {
                 // What a copy brought is younger than the word that copies arrive: once it is settled, so is that.
                 None if is_settled(keeper) => closing.push(Condemned::closing(What::ClosedPack, pack)),
                 None => {}
-                Some(since) if self.blocked(view, *since).is_some() => {}
+                Some(since) if self.blocked(view, *since).is_some() && keeps(Rule::ClosingsAreWaitedFor) => {}
                 Some(_) if plan.adds_move(view, self.options, keeper) => {
                     ready.insert(pack);
                 }
@@ -96,7 +97,7 @@ impl Collector<'_> {
         if !closing.is_empty() {
             // Since that was read a copy may have arrived, and what it brought be settled.
             let row = Row::read(self.store.as_ref(), self.vault).await.map_err(lost)?;
-            report.copies_arrive = copies_arrive(&row);
+            report.copies_arrive = copies_arrive(&row) && keeps(Rule::ArrivalsAreAskedForTwice);
             if report.copies_arrive {
                 return Ok(HashSet::new());
             }
@@ -119,7 +120,7 @@ impl Collector<'_> {
             .chain(view.live.keys().copied())
             .chain([condemned::EVERY_PACK])
             .collect();
-        let margin = self.options.settle + self.options.settle;
+        let margin = self.options.overlap();
         for record in records() {
             let is_told = |object: &Condemned| {
                 let mut newer = records().filter(|other| {

@@ -30,6 +30,7 @@ impl Collector<'_> {
         let untold = super::to_be_told(view, plan).filter(|moved| !view.moved.knows(moved));
         let untold: HashSet<PackId> = untold.map(|moved| moved.pack).collect();
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
+        let overlap = self.options.overlap();
         let mut swept: Vec<Condemned> = Vec::new();
         let mut done: Vec<String> = Vec::new();
         let snapshots_locked = self.snapshots_locked_until(view).await?;
@@ -42,8 +43,7 @@ impl Collector<'_> {
                 continue;
             }
             // Whatever is still to be known stands in another record too, and nobody overlooks that any more.
-            let is_anew =
-                |object: &&Condemned| is_condemned_anew(view, condemnation, object, self.options.settle);
+            let is_anew = |object: &&Condemned| is_condemned_anew(view, condemnation, object, overlap);
             if condemnation.objects.iter().all(|object| is_anew(&object)) {
                 self.drop_record(&condemnation.name).await?;
                 continue;
@@ -77,8 +77,9 @@ impl Collector<'_> {
                 What::Pack => {
                     !is_blind
                         && is_replaced(view, plan, object)
-                        && is_passed_on(view, &untold, object)
-                        && !is_read_still(view, condemnation, object)
+                        && (is_passed_on(view, &untold, object) || !keeps(Rule::MovesArePassedOn))
+                        && !(is_read_still(view, condemnation, object)
+                            && keeps(Rule::LateReadersAreWaitedFor))
                 }
                 // What is needed again was perhaps moved: what told of that is condemned as well, and goes when it is
                 // told anew.
@@ -106,7 +107,7 @@ impl Collector<'_> {
             swept.dedup();
             self.write_record(&swept).await?;
             // Where the new one may be hidden yet, the old ones go in a later cleanup.
-            if self.options.settle.is_zero() {
+            if overlap.is_zero() {
                 for name in done {
                     self.drop_record(&name).await?;
                 }
@@ -177,7 +178,7 @@ impl Collector<'_> {
         let settle = self.options.settle;
         // Twice, since the store's times are only so good.
         let seen_by_all = since + settle + settle;
-        if view.now < seen_by_all + settle {
+        if view.now < seen_by_all + settle && keeps(Rule::CondemnationsSettle) {
             return Some(Waiting { since, until: seen_by_all + settle, holder: None });
         }
         let in_the_way = |lease: &&Seen| {
@@ -204,14 +205,8 @@ impl Collector<'_> {
     }
 }
 
-/// Whether a newer record than this one names the object, and has been there for longer than `settled`.
-fn is_condemned_anew(
-    view: &View,
-    condemnation: &Condemnation,
-    object: &Condemned,
-    settled: Duration,
-) -> bool {
-    let margin = settled + settled;
+/// Whether a newer record than this one names the object, and has been there for longer than `margin`.
+fn is_condemned_anew(view: &View, condemnation: &Condemnation, object: &Condemned, margin: Duration) -> bool {
     let is_newer = |other: &&Condemnation| {
         (other.since, &other.name) > (condemnation.since, &condemnation.name)
             && other.since + margin <= view.now

@@ -262,7 +262,7 @@ impl View {
                         });
                         first.indexed |= !condemned.contains(&hash);
                         // One of them is wrong: the pack itself is asked.
-                        *doubtful |= first.trailer != encoded;
+                        *doubtful |= first.trailer != encoded && keeps(Rule::ContradictionsAreAsked);
                     }
                     self.fragments.push(FragmentSeen {
                         hash,

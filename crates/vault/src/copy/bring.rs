@@ -7,7 +7,7 @@ use store::Kind;
 
 use super::fetch::NOT_HELD;
 use super::shelf::Shelf;
-use super::{Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind, REGROUPED_SINCE};
+use super::{ANOTHER_PACK, Chosen, CopyError, Copying, FRAGMENT_PACKS, LeftBehind, REGROUPED_SINCE};
 use crate::collect::proof::{Depth, Likeness, is_copy};
 use crate::error::{Damage, VaultError};
 use crate::fragment::{self, PackRecord};
@@ -16,10 +16,11 @@ use crate::name::{self, ObjectHash, SnapshotId};
 use crate::pack::read_trailer;
 use crate::records;
 use crate::relocation::{self, Moved};
+use crate::sabotage::{Rule, keeps};
 use crate::segments::SegmentSet;
 use crate::snapshot::{Envelope, PackNeed, SNAPSHOT_MAX};
 use crate::trash::{self, Mark};
-use crate::writer::Outcome;
+use crate::writer::{Outcome, Writer};
 
 /// How often a snapshot is brought again because the machine slept and the target was cleaned up meanwhile.
 const TRIES: usize = 3;
@@ -66,7 +67,7 @@ impl Copying<'_> {
         let mut was_written = false;
         for _ in 0..TRIES {
             self.look_again().await?;
-            let mut lost = self.bring(&envelope.needs).await?;
+            let mut lost = self.bring(&envelope.needs, previous).await?;
             if lost.is_empty() && !self.options.dry_run && !self.report.ended_early {
                 lost = self.see_indexed(&envelope.needs, previous).await?;
             }
@@ -81,6 +82,7 @@ impl Copying<'_> {
                     self.report.copied.push(id);
                     self.report.bytes_copied += bytes.len() as u64;
                     self.there.snapshots.insert(id);
+                    self.vouchers.arrived(id, &envelope);
                     return Ok(());
                 }
                 Outcome::Lost { written, .. } | Outcome::Restless { written } => was_written |= written,
@@ -92,7 +94,9 @@ impl Copying<'_> {
 
     /// With another lease, what it knew of the target is over: that may come of a commit that succeeded, too.
     async fn look_again(&mut self) -> Result<(), CopyError> {
-        if let Some(writer) = self.writer.as_ref().filter(|writer| writer.leases() != self.leases) {
+        let has_new_lease =
+            |writer: &&Writer| writer.leases() != self.leases && keeps(Rule::ArrivalsLookAgain);
+        if let Some(writer) = self.writer.as_ref().filter(has_new_lease) {
             let (holders, leases) = (writer.holders().clone(), writer.leases());
             self.there = Shelf::read(self.target, self.descriptor.vault, holders).await?;
             self.leases = leases;
@@ -140,7 +144,7 @@ impl Copying<'_> {
     }
 
     /// Brings all that is needed; the objects without which that cannot be done.
-    async fn bring(&mut self, needs: &[PackNeed]) -> Result<Vec<String>, CopyError> {
+    async fn bring(&mut self, needs: &[PackNeed], previous: SnapshotId) -> Result<Vec<String>, CopyError> {
         let mut is_first = true;
         loop {
             let mut copies = BTreeSet::new();
@@ -148,7 +152,7 @@ impl Copying<'_> {
             let mut lost = BTreeSet::new();
             let mut present = BTreeSet::new();
             for need in needs {
-                match self.step(need).await? {
+                match self.step(need, previous).await? {
                     Step::There => {
                         present.insert(self.there.find(need.pack, need.object, &need.segments));
                     }
@@ -190,9 +194,15 @@ impl Copying<'_> {
         }
     }
 
-    async fn step(&mut self, need: &PackNeed) -> Result<Step, CopyError> {
+    async fn step(&mut self, need: &PackNeed, previous: SnapshotId) -> Result<Step, CopyError> {
         let vault = self.descriptor.vault;
         if let Some(object) = self.there.find(need.pack, need.object, &need.segments) {
+            let here = self.find_here(need);
+            let needs_voucher = object != need.object && keeps(Rule::ArrivalsAreCompared);
+            if needs_voucher && !self.is_vouched_for(need, here, object, previous).await? {
+                self.fault(self.target.location(), object.pack_name(), ANOTHER_PACK);
+                return Ok(Step::Lost(object));
+            }
             return match self.has_all_chunks(need, object).await? {
                 true => Ok(self.if_whole(object, Step::There)),
                 false => Ok(self.regrouped(object)),
@@ -266,7 +276,8 @@ impl Copying<'_> {
         need: &PackNeed,
         object: ObjectHash,
     ) -> Result<Option<ObjectHash>, CopyError> {
-        if !self.there.holders.is_closed(need.pack) || self.there.packs.is_empty() {
+        let may_differ = self.there.holders.is_closed(need.pack) && keeps(Rule::GenerationsAreKeptApart);
+        if !may_differ || self.there.packs.is_empty() {
             return Ok(None);
         }
         let vault = self.descriptor.vault;

@@ -11,6 +11,7 @@ pub(crate) mod begin;
 mod bring;
 pub(crate) mod fetch;
 pub(crate) mod shelf;
+mod vouch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -30,8 +31,11 @@ use crate::lease::{self, Lease};
 use crate::moving::Random;
 use crate::name::{self, ObjectHash, PackId, SnapshotId, SystemId};
 use crate::relocation::{Holders, Moved};
+use crate::sabotage::{Rule, keeps};
 use crate::writer::Writer;
 use shelf::Shelf;
+pub use vouch::ANOTHER_PACK;
+use vouch::Vouchers;
 
 /// What is said of an object at the target when a snapshot cannot follow because the source regrouped its pack.
 pub const REGROUPED_SINCE: Damage = Damage::Nonsense(
@@ -224,6 +228,8 @@ struct Copying<'a> {
     chunks_known: HashMap<(PackId, ObjectHash, ObjectHash), bool>,
     /// Where packs are at the target, as no relocation there says yet.
     moved: Vec<Moved>,
+    /// Who says that relocations of the target lead to what they should.
+    vouchers: Vouchers,
     /// A fragment is written for so many.
     fragment_of: usize,
     report: Report,
@@ -276,6 +282,7 @@ pub async fn copy(
         record_bytes: 0,
         chunks_known: HashMap::new(),
         moved: Vec::new(),
+        vouchers: Vouchers::default(),
         fragment_of: FRAGMENT_PACKS,
         report: Report { is_new, ..Report::default() },
     };
@@ -331,7 +338,8 @@ impl Copying<'_> {
     /// What is closed at the source is closed at the target, before anything of it comes; and that copies arrive is said
     /// there, since what they need nobody can survey there.
     async fn close(&mut self) -> Result<(), CopyError> {
-        let closed: BTreeSet<PackId> = self.here.closed().chain([condemned::EVERY_PACK]).collect();
+        let every = keeps(Rule::ArrivalsAreAnnounced).then_some(condemned::EVERY_PACK);
+        let closed: BTreeSet<PackId> = self.here.closed().chain(every).collect();
         let missing = closed.into_iter().filter(|pack| !self.there.holders.is_closed(*pack));
         let missing: Vec<_> = missing.map(|pack| Condemned::closing(What::ClosedElsewhere, pack)).collect();
         if missing.is_empty() || self.options.dry_run {
