@@ -142,9 +142,12 @@ fn keeper(
         view.objects.get(object).and_then(|seen| seen.origins.iter().find(|origin| origin.pack == pack))
     };
     let is_full = |object: &ObjectHash| holding(object).is_some_and(|at| at.present.contains_all(needed));
-    // One that is not condemned, and of these the one that holds the least besides.
+    // One that is not condemned. Of these the one that was regrouped last: it takes the place of the others, and none of them
+    // that of it. And of these the one that holds the least besides.
     let rank = |object: &&ObjectHash| {
-        (condemned.contains(*object), holding(object).map_or(0, |origin| origin.present.len()), **object)
+        let (generation, segments) =
+            holding(object).map_or((0, 0), |origin| (origin.generation, origin.present.len()));
+        (condemned.contains(*object), Reverse(generation), segments, **object)
     };
     let moved_to = objects.iter().filter(|object| view.moved.has_moved(pack, **object) && is_full(object));
     if let Some(object) = moved_to.min_by_key(rank) {

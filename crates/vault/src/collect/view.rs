@@ -60,6 +60,8 @@ pub struct OriginSeen {
     pub overhead: u64,
     /// They were sealed for another object.
     pub moved: bool,
+    /// How often the pack was regrouped.
+    pub generation: u32,
 }
 
 /// A pack object.
@@ -371,6 +373,7 @@ impl View {
                 live_bytes: 0,
                 overhead: (origin.envelope.len() + origin.directory.len() + 32) as u64,
                 moved: origin.pack != trailer.pack,
+                generation: origin.generation,
             })
             .collect();
         let live: Vec<_> = trailer.origins.iter().map(|origin| self.live.get(&origin.pack)).collect();
