@@ -113,9 +113,9 @@ impl Play {
         quiet::clean(&self.actor(place))
     }
 
-    /// Cleans the vault up with the key; an error in words.
-    pub fn regroup(&mut self) -> Result<Report, String> {
-        let actor = self.actor(Place::Vault);
+    /// Cleans a vault up with the key; an error in words.
+    pub fn regroup(&mut self, place: Place) -> Result<Report, String> {
+        let actor = self.actor(place);
         let outcome = quiet::alone(&actor, actor.regroup_usually());
         outcome.unwrap_or_else(|| Ok(Report::default())).map_err(|error| error.to_string())
     }
@@ -188,6 +188,15 @@ impl Play {
         let mut world = lock(&self.world);
         let (objects, _) = world.site(place);
         objects.all(folder).map(|(name, object)| (name.to_owned(), object.bytes.clone())).collect()
+    }
+
+    /// A snapshot must be in the copy by now.
+    pub fn must_have_arrived(&mut self, snapshot: SnapshotId) {
+        let mut world = lock(&self.world);
+        if world.copy.objects.current(&snapshot.snapshot_name()).is_none() {
+            let problem = format!("{} did not arrive", snapshot.short());
+            world.oracle.violation.get_or_insert(problem);
+        }
     }
 
     /// What must not be.

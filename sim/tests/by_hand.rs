@@ -97,7 +97,7 @@ fn half_dead(play: &mut Play) {
 fn regroup_at_leisure(play: &mut Play) {
     for _ in 0..4 {
         play.pass(DAY);
-        play.regroup().unwrap();
+        play.regroup(Place::Vault).unwrap();
     }
 }
 
@@ -106,9 +106,9 @@ fn closings_are_waited_for() {
     is_needed(Rule::ClosingsAreWaitedFor, far, |play| {
         half_dead(play);
         let backup = about_to_commit(play, 2, &[2]);
-        assert_eq!(play.regroup().unwrap().packs_closed, 1);
+        assert_eq!(play.regroup(Place::Vault).unwrap().packs_closed, 1);
         hide_leases(play);
-        play.regroup().unwrap();
+        play.regroup(Place::Vault).unwrap();
         play.hide(&[]);
         play.finish(backup);
         regroup_at_leisure(play);
@@ -120,7 +120,7 @@ fn sleepers_doubt_closed_packs() {
     is_needed(Rule::SleepersDoubtClosedPacks, far, |play| {
         half_dead(play);
         let backup = about_to_commit(play, 2, &[2]);
-        play.regroup().unwrap();
+        play.regroup(Place::Vault).unwrap();
         regroup_at_leisure(play);
         play.finish(backup);
         regroup_at_leisure(play);
@@ -336,5 +336,33 @@ fn arrivals_are_compared() {
         play.pass(DAY);
         let copy = play.copy();
         play.finish(copy);
+    });
+}
+
+#[test]
+fn arrivals_are_announced() {
+    is_needed(Rule::ArrivalsAreAnnounced, far, |play| {
+        let machine = play.machine(1, &[]);
+        let first = play.save(&machine, &[1, 2]);
+        play.save(&machine, &[1]);
+        play.pass(DAY);
+        let copy = play.copy();
+        play.finish(copy);
+        // Nobody there needs 2 any more. Here somebody will.
+        play.forget(Place::Copy, first);
+        for _ in 0..3 {
+            play.pass(DAY);
+            play.clean(Place::Copy).unwrap();
+        }
+        for _ in 0..4 {
+            play.pass(DAY);
+            play.regroup(Place::Copy).unwrap();
+        }
+        let other = play.machine(2, &[]);
+        let last = play.save(&other, &[2]);
+        play.pass(DAY);
+        let copy = play.copy();
+        play.finish(copy);
+        play.must_have_arrived(last);
     });
 }

@@ -60,3 +60,8 @@ fn a_copy_that_commits_under_a_new_lease_looks_at_the_target_again() {
 fn a_snapshot_that_lies_holds_up_no_other_copy() {
     shows_nothing(&[1_882_689_165_609_763]);
 }
+
+#[test]
+fn of_two_results_of_regrouping_one_stays() {
+    shows_nothing(&[WITH_OWNER | 5_400_019_106]);
+}

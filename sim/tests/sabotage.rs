@@ -6,7 +6,7 @@
 
 use sim::quiet;
 use sim::scenario::{self, WITH_OWNER};
-use vault::sabotage::{Rule, break_rule};
+use vault::sabotage::{Rule, break_both, break_rule};
 
 /// Where a search for another seed begins, and how many are tried.
 const FIRST: u64 = 1_000_000;
@@ -72,4 +72,17 @@ caught! {
     sleepers_stop: SleepersStop, 5_001_922, Garbage;
     arrivals_look_again: ArrivalsLookAgain, 3_000_034_044, Loss;
     generations_are_kept_apart: GenerationsAreKeptApart, WITH_OWNER | 900_017_009, Loss;
+}
+
+/// Another rule stands before this one: a copy that compares takes another way at this seed.
+#[test]
+fn moves_are_passed_on() {
+    let seed = WITH_OWNER | 4_500_015_254;
+    break_both(Rule::MovesArePassedOn, Rule::ArrivalsAreCompared);
+    let without = scenario::run(seed, false).violation;
+    break_rule(Some(Rule::ArrivalsAreCompared));
+    let with = scenario::run(seed, false).violation;
+    break_rule(None);
+    assert!(without.is_some(), "nothing shows it");
+    assert_eq!(with, None);
 }

@@ -153,8 +153,7 @@ impl Holders {
 
     /// Whether an object of any kind is about to be deleted, or was.
     pub fn is_going(&self, object: ObjectHash) -> bool {
-        self.is_condemned(object)
-            || self.others_condemned.contains(&object) && keeps(Rule::CondemnedSnapshotsAreNoParents)
+        self.is_condemned(object) || self.others_condemned.contains(&object)
     }
 
     /// Whether the object is about to be deleted, or was.
