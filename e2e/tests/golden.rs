@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::golden::{Age, Golden, forgotten, is_condemned, run, whole};
+use e2e::golden::{Age, Golden, damaged, folder, forgotten, hashes, is_condemned, run, whole};
 use e2e::{World, oracle};
 
 /// Restores everything that was promised, but for what is gone, and compares.
@@ -48,6 +48,14 @@ fn stays_whole_when_cleaned_up(world: &World) {
         assert_eq!(told["not_understood"], 0, "{turn}: {told}");
         world.run(["check", "--read-data"]).expect(0);
     }
+}
+
+/// The bytes of golden vaults never change. Those of a new one are added to `hashes` by who makes it.
+#[test]
+fn no_golden_byte_has_changed() {
+    let kept: BTreeSet<String> =
+        fs::read_to_string(folder().join("hashes")).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(hashes(), kept);
 }
 
 #[test]
@@ -167,5 +175,17 @@ fn damage_in_a_golden_vault_is_found_and_named() {
             assert!(said.contains(&name), "{name} flipped: {outcome:?}");
             assert_ne!(outcome.code, 0, "{name} flipped: {outcome:?}");
         }
+    }
+}
+
+/// What is said of each, what comes back of it, and what a repair heals. Whoever changes the words changes `expected`, and
+/// sees what changed: `cargo run -p e2e --example golden -- FOLDER --damage` writes it anew.
+#[test]
+fn damaged_golden_vaults_are_told_of_restored_and_healed_as_ever() {
+    for case in damaged() {
+        let found = case.outcomes();
+        let expected = case.expected();
+        let expected: Vec<&str> = expected.lines().collect();
+        assert_eq!(found, expected, "{} of {}", case.name(), case.whole().name());
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use e2e::golden::{self, Age};
 use e2e::{World, noise, oracle};
 
-use super::marks::{delay_in_force, first_delay, open_damage};
+use super::marks::{class, delay_in_force, first_delay, lock, newest as newest_value, open_damage};
 use super::vault::{Vault, open_keys};
 
 fn hash_of(hex: &str) -> [u8; 32] {
@@ -249,4 +249,49 @@ fn golden_vaults_are_as_the_document_says() {
             assert!(!records.marks.is_empty() && !records.pins.is_empty() && !records.settings.is_empty());
         }
     }
+}
+
+/// The folders of the table of objects in the document, with the byte that tells the kind.
+fn kinds() -> BTreeMap<String, u8> {
+    let rows = include_str!("../../../docs/format.md").lines().filter(|line| line.starts_with("| `"));
+    let kind = |row: &str| {
+        let (before, byte) = row.rsplit_once("` 0x")?;
+        let folder = before.split('`').nth(1)?.trim_end_matches('/');
+        let byte = u8::from_str_radix(byte.trim_end_matches(" |"), 16).ok()?;
+        before.ends_with(char::from(byte)).then(|| (folder.to_owned(), byte))
+    };
+    let kinds: BTreeMap<_, _> = rows.filter_map(kind).collect();
+    assert_eq!(kinds.len(), 15, "{kinds:?}");
+    kinds
+}
+
+/// Whoever opens a vault here reads all its objects; so every kind that the document names is read from what the program
+/// wrote, once the newest golden vault has it.
+#[test]
+fn every_kind_of_object_is_in_the_newest_golden_vault() {
+    let newest = golden::whole().pop().unwrap();
+    let world = newest.unpack(Age::Fresh);
+    let vault = Vault::open(&world.vault(), "right");
+    for (folder, kind) in kinds() {
+        let (name, _) = world.objects(&folder).into_iter().next().unwrap_or_else(|| panic!("no {folder}"));
+        assert_eq!(std::fs::read(world.vault().join(name)).unwrap()[5], kind, "{folder}");
+    }
+    let records = &vault.records;
+    assert!(!records.damaged.is_empty() && !records.locks.is_empty() && !records.verified.is_empty());
+    assert!(records.condemned.iter().any(|(what, hash)| *what == 1 && vault.packs.contains_key(hash)));
+    assert!(records.condemned.iter().any(|(what, _)| *what == 4) && !records.closed(5).is_empty());
+    let settings = &records.settings;
+    assert_eq!(newest_class(&vault).as_deref(), Some("STANDARD_IA"));
+    assert_eq!(newest_value(&vault.descriptor, settings, 3).and_then(lock), Some((30 * 86_400, 1)));
+    // Thinned twice, the second time under newer keys; and what it was before is there still, condemned.
+    let last = vault.snapshots.last().unwrap();
+    let seals = last.needs.keys().flat_map(|pack| vault.seals_of(*pack));
+    let found: BTreeSet<_> = seals.map(|seal| (seal.generation, seal.epoch)).collect();
+    assert!(found.is_superset(&BTreeSet::from([(0, 0), (0, 1), (1, 0), (2, 1)])), "{found:?}");
+    let kinds: BTreeSet<_> = vault.tree(last).found.values().map(|(entry, _)| entry.kind).collect();
+    assert_eq!(kinds, BTreeSet::from_iter(0..=6), "one of each kind of file");
+}
+
+fn newest_class(vault: &Vault) -> Option<String> {
+    newest_value(&vault.descriptor, &vault.records.settings, 2).and_then(class)
 }
