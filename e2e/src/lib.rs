@@ -4,6 +4,7 @@
 //! own crates, so that it cannot share their mistakes.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test's helper panics to fail the test")]
 
+pub mod golden;
 pub mod oracle;
 pub mod plant;
 pub mod proxy;

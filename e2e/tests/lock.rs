@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "lock/world.rs"]
+#[allow(dead_code, reason = "the second decoder uses the rest")]
 mod world;
 
 use world::Locked;

@@ -130,10 +130,11 @@ impl Abilities {
         vault: VaultId,
         nonce: [u8; 16],
     ) -> Result<String, VaultError> {
-        let earlier = store.list(name::ABILITIES).await?;
+        let decode = |bytes: &Bytes| Self::decode(bytes, vault);
+        let earlier = records::read_all(store, name::ABILITIES, RECORD_MAX, decode).await?;
         let name = records::write(store, name::ABILITIES, self.encode(vault, nonce)).await?;
-        for object in earlier.iter().filter(|object| object.name != name) {
-            match store.discard(&object.name).await {
+        for record in earlier.iter().filter(|record| record.object.name != name && !record.is_newer()) {
+            match store.discard(&record.object.name).await {
                 // A credential that can only add. The newest counts.
                 Err(error) if error.kind == Kind::PermissionDenied => break,
                 outcome => outcome?,
@@ -158,6 +159,8 @@ fn amount(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use store::{Fault, Faulty, MemoryStore, Operation, Rule, When};
 
@@ -206,6 +209,14 @@ mod tests {
         let names: Vec<_> = store.list("").await.unwrap().into_iter().map(|object| object.name).collect();
         assert_eq!(names, std::slice::from_ref(&second));
         assert_ne!(first, second);
+        // But for what a newer program wrote.
+        let mut newer = some(7).encode(VAULT, [3; 16]);
+        newer[6] = 2;
+        let newer = records::write(&store, name::ABILITIES, newer).await.unwrap();
+        let third = some(9).write(&store, VAULT, [4; 16]).await.unwrap();
+        let names: Vec<_> = store.list("").await.unwrap().into_iter().map(|object| object.name).collect();
+        assert_eq!(BTreeSet::from_iter(names), BTreeSet::from([newer, third.clone()]));
+        let second = third;
         // What cannot be read counts for nothing.
         store.replace(&second, vec![Bytes::from_static(b"x")]).await.unwrap();
         assert_eq!(Abilities::read(&store, VAULT).await.unwrap(), None);

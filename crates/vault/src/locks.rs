@@ -35,7 +35,9 @@ impl Locks {
         let mut locks = Self::default();
         let records = records::read_all(store, name::LOCKS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         for record in records {
-            locks.names.push(record.object.name);
+            if !record.is_newer() {
+                locks.names.push(record.object.name);
+            }
             for (name, until) in record.content.unwrap_or_default() {
                 let known = locks.until.entry(name).or_insert(until);
                 // A lock only ever becomes longer.
@@ -119,6 +121,11 @@ mod tests {
         assert_eq!(locks.of("a"), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(5)));
         locks.write(&store, VAULT, [7; 16]).await.unwrap();
         assert_eq!(store.list("").await.unwrap().len(), 1);
+        let mut newer = encode(VAULT, [0; 16], &BTreeMap::new());
+        newer[6] = 2;
+        let newer = records::write(&store, name::LOCKS, newer).await.unwrap();
+        Locks::read(&store, VAULT).await.unwrap().write(&store, VAULT, [8; 16]).await.unwrap();
+        assert!(store.get(&newer, RECORD_MAX).await.is_ok(), "a newer program's stays");
         assert_eq!(Locks::read(&store, VAULT).await.unwrap().until, locks.until);
     }
 

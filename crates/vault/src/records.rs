@@ -24,6 +24,13 @@ pub struct Record<T> {
     pub content: Result<T, Damage>,
 }
 
+impl<T> Record<T> {
+    /// Whether a newer program wrote it: nobody here may replace or remove it.
+    pub fn is_newer(&self) -> bool {
+        self.content.as_ref().is_err_and(Damage::is_newer)
+    }
+}
+
 /// Reads every record in `folder`. One that is deleted meanwhile is left out, but what was written in its place is not:
 /// a record goes after its successor has come, so the folder is listed once more.
 pub async fn read_all<T>(

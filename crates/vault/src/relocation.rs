@@ -86,7 +86,7 @@ pub struct Holders {
     others_condemned: HashSet<ObjectHash>,
     /// Packs in which the index finds nothing any more.
     closed: HashSet<PackId>,
-    /// The relocations that were read.
+    /// The relocations that this program may replace.
     pub records: Vec<ObjectInfo>,
 }
 
@@ -126,6 +126,10 @@ impl Holders {
             records::read_all(store, name::RELOCATIONS, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         let mut holders = Self::default();
         for record in records {
+            // A newer program's is not understood, and not replaced.
+            if record.is_newer() {
+                continue;
+            }
             let moved = record.content.unwrap_or_default();
             match is_replaced(&record.object) {
                 false => moved.into_iter().for_each(|moved| holders.add(moved)),

@@ -58,7 +58,9 @@ impl Verified {
             records::read_all(store, name::VERIFIED, RECORD_MAX, |bytes| decode(bytes, vault)).await?;
         for record in records {
             verified.last = verified.last.max(Some(record.object.modified));
-            verified.names.push(record.object.name);
+            if !record.is_newer() {
+                verified.names.push(record.object.name);
+            }
             let (packs, newest) = record.content.unwrap_or_default();
             packs.into_iter().for_each(|(pack, at)| verified.note(pack, at));
             newest.into_iter().for_each(|(system, (sequence, id))| verified.saw(system, sequence, id));
@@ -204,6 +206,13 @@ mod tests {
         verified.write(&store, VAULT, [9; 16], &[a]).await.unwrap();
         assert_eq!(store.list(name::VERIFIED).await.unwrap().len(), 1);
         assert_eq!(Verified::read(&store, VAULT).await.unwrap().packs, BTreeMap::from([(a.hash, 5)]));
+        // A newer program's stays.
+        let mut newer = encode(VAULT, [0; 16], &BTreeMap::new(), &BTreeMap::new());
+        newer[6] = 2;
+        let newer = records::write(&store, name::VERIFIED, newer).await.unwrap();
+        Verified::read(&store, VAULT).await.unwrap().write(&store, VAULT, [8; 16], &[a]).await.unwrap();
+        assert!(store.get(&newer, RECORD_MAX).await.is_ok());
+        assert_eq!(store.list(name::VERIFIED).await.unwrap().len(), 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A vault on a real server, and a thief who has all that the program has: the store's credential.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,18 +14,21 @@ fn ceph() -> Arc<Service> {
     static RUNNING: Mutex<Weak<Service>> = Mutex::new(Weak::new());
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     running.upgrade().unwrap_or_else(|| {
-        let service = Arc::new(Service::start("ceph"));
+        let service = Arc::new(Service::start_with("ceph", &[("CEPH_CLASSES", CLASS)]));
         *running = Arc::downgrade(&service);
         service
     })
 }
+
+/// A storage class that Ceph has besides its usual one. It can be read at any time.
+pub const CLASS: &str = "STANDARD_IA";
 
 /// What the program needs to know of Ceph, and of Swift.
 const CEPH: &[&str] = &["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
 const SWIFT: &[&str] = &["ST_AUTH", "ST_USER", "ST_KEY"];
 
 pub struct Locked {
-    world: World,
+    pub world: World,
     service: Arc<Service>,
     names: &'static [&'static str],
     location: String,
@@ -174,6 +178,35 @@ impl Locked {
         names
     }
 
+    /// Brings all objects into a folder, with the times at which the server received them. That is a vault too.
+    pub fn download(&self, top: &Path) {
+        for name in self.names() {
+            let path = top.join(name.strip_prefix("vault/").unwrap());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let to = ["--remote-time", "-o", path.to_str().unwrap()];
+            let (status, text) = self.request("GET", &format!("/{}/{name}", self.bucket()), &to);
+            assert_eq!(status, 200, "{name}: {text}");
+        }
+    }
+
+    /// Puts there what is in a folder, as it is.
+    pub fn upload(&self, top: &Path, names: &[String]) {
+        for name in names {
+            let body = format!("@{}", top.join(name).display());
+            let path = format!("/{}/vault/{name}", self.bucket());
+            let (status, text) = self.request("PUT", &path, &["--data-binary", &body]);
+            assert_eq!(status, 200, "{name}: {text}");
+        }
+    }
+
+    /// What the server says of an object, in its headers, in small letters.
+    pub fn head(&self, name: &str) -> String {
+        let path = format!("/{}/vault/{name}", self.bucket());
+        let (status, text) = self.request("HEAD", &path, &["--head"]);
+        assert_eq!(status, 200, "{name}: {text}");
+        text.to_lowercase()
+    }
+
     fn bucket(&self) -> &str {
         self.location.split("://").nth(1).unwrap().split('/').next().unwrap()
     }
@@ -245,7 +278,7 @@ fn fields<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Ite
     text.split(open).skip(1).filter_map(move |rest| rest.split(close).next())
 }
 
-fn is_protected(name: &str) -> bool {
+pub fn is_protected(name: &str) -> bool {
     let name = name.trim_start_matches("vault/");
     let folders = ["packs/", "index/", "snapshots/", "relocations/", "keys/", "settings/"];
     name == "strongroom.vault" || folders.iter().any(|folder| name.starts_with(folder))

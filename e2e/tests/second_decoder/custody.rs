@@ -23,6 +23,11 @@ pub struct Lease {
     pub begun: Option<(i64, u32)>,
 }
 
+/// Whether an object beside the leases is none, but asks the store for the time.
+pub fn asks_for_the_time(object: &[u8]) -> bool {
+    object == b"SROOML\x01\x00"
+}
+
 pub fn open_lease(object: &[u8], vault: [u8; 16]) -> Lease {
     assert!(object.len() <= 4096);
     let mut bytes = Bytes::new(object);
@@ -40,11 +45,15 @@ pub fn open_lease(object: &[u8], vault: [u8; 16]) -> Lease {
     Lease { id, holder, role, has_ended: state == 2, seconds, begun }
 }
 
-/// What is condemned: 1 pack, 2 index fragment, 3 snapshot, 4 relocation; and its hash.
+/// What is condemned: 1 pack, 2 index fragment, 3 snapshot, 4 relocation; and its hash. Or what is closed: 5 here, 6
+/// elsewhere; and the pack id with zeros after it.
 pub fn open_condemnation(object: &[u8], vault: [u8; 16]) -> Vec<(u8, [u8; 32])> {
     let mut bytes = begin(object, b'C', vault);
     let objects = bytes.list(33, |bytes| (bytes.u8(), bytes.array()));
-    assert!(objects.iter().all(|(what, _)| (1..=4).contains(what)));
+    assert!(objects.iter().all(|(what, _)| (1..=6).contains(what)));
+    let closes = |(what, _): &(u8, [u8; 32])| *what > 4;
+    assert!(objects.iter().all(closes) || !objects.iter().any(closes), "closings are by themselves");
+    assert!(objects.iter().filter(|object| closes(object)).all(|(_, pack)| pack[16..] == [0; 16]));
     bytes.end();
     objects
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::time::SystemTime;
 
+use e2e::golden::{self, Age};
 use e2e::{World, noise, oracle};
 
-use super::marks::{delay_in_force, first_delay, open_damage};
+use super::marks::{class, delay_in_force, first_delay, lock, newest as newest_value, open_damage};
 use super::vault::{Vault, open_keys};
 
 fn hash_of(hex: &str) -> [u8; 32] {
@@ -70,7 +70,10 @@ fn what_a_cleanup_leaves_is_as_the_document_says() {
     vault.tree(&vault.snapshots[0]);
 
     let [verified] = records.verified.as_slice() else { panic!("one record of what was verified") };
-    assert_eq!(verified.packs.keys().copied().collect::<BTreeSet<_>>(), vault.packs());
+    assert_eq!(
+        verified.packs.keys().copied().collect::<BTreeSet<_>>(),
+        vault.packs.keys().copied().collect()
+    );
     let newest = BTreeMap::from([(vault.snapshots[1].system, (2, hash_of(&third)))]);
     assert_eq!(verified.newest, newest);
     let [(tested, facts)] = records.abilities.as_slice() else { panic!("one record of abilities") };
@@ -158,33 +161,137 @@ fn renewed_keys_and_keys_that_only_add_are_as_the_document_says() {
     }
 }
 
+/// Small files in one segment, some of which change with each version.
+fn plant_version(source: &Path, version: u64) {
+    std::fs::create_dir_all(source).unwrap();
+    for n in 0..12 {
+        if version == 0 || n % 4 == version % 4 {
+            std::fs::write(source.join(format!("small {n}")), noise(n + 100 * version, 3000)).unwrap();
+        }
+    }
+    std::fs::write(source.join("always new"), noise(1000 + version, 40_000)).unwrap();
+    // What changed within two seconds of a backup is read again by the next, and stored anew if its pack is closed.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+}
+
+/// Forgets all but the newest snapshot, and regroups.
+fn regroup(world: &World) {
+    world.run(["forget", "--keep-last", "1"]).expect(0);
+    let told = world.run(["cleanup", "--regroup=1", "--json"]).expect(0).json();
+    assert!(told.last().unwrap()["packs_regrouped"].as_u64().unwrap() > 0, "{told:?}");
+}
+
+/// The newest snapshot is what is in the source; how the packs that it needs are sealed, by generation.
+fn generations(world: &World) -> BTreeMap<u32, BTreeSet<u32>> {
+    let vault = Vault::open(&world.vault(), "right");
+    vault.check_order();
+    let newest = vault.snapshots.last().unwrap();
+    let source = world.path("source");
+    oracle::assert_same(&oracle::look(&source), &vault.tree(newest).look(&source));
+    let mut found: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for seal in newest.needs.keys().flat_map(|pack| vault.seals_of(*pack)) {
+        found.entry(seal.generation).or_default().insert(seal.epoch);
+    }
+    let needed = |closed: &[u8; 16]| newest.needs.contains_key(closed);
+    assert!(vault.records.closed(5).iter().any(needed) && vault.records.closed(6).is_empty());
+    let segments = vault.packs.values().flat_map(|pack| pack.segments.values());
+    assert!(segments.into_iter().any(|segment| !segment.holes.is_empty()), "something was taken out");
+    found
+}
+
+#[test]
+fn what_regrouping_leaves_is_as_the_document_says() {
+    let world = World::new();
+    world.run(["init", "--delete-delay", "0"]).expect(0);
+    let source = world.path("source");
+    for version in 0..2 {
+        plant_version(&source, version);
+        back_up(&world);
+    }
+    regroup(&world);
+    let found = generations(&world);
+    assert_eq!(found.get(&1), Some(&BTreeSet::from([0])), "{found:?}");
+    assert!(!found.contains_key(&2), "{found:?}");
+
+    // Thinned once more, now under newer keys.
+    world.run(["key", "renew"]).expect(0);
+    plant_version(&source, 2);
+    back_up(&world);
+    regroup(&world);
+    let found = generations(&world);
+    assert_eq!(found.get(&2), Some(&BTreeSet::from([1])), "{found:?}");
+    world.run(["check", "--read-data"]).expect(0);
+
+    // What was closed here is closed elsewhere in a copy, and so is every pack: copies arrive there.
+    let closed = Vault::open(&world.vault(), "right").records.closed(5);
+    world.run(["copy", "--to", &world.text("copy")]).expect(0);
+    let copy = Vault::open(&world.path("copy"), "right");
+    oracle::assert_same(&oracle::look(&source), &copy.tree(copy.snapshots.last().unwrap()).look(&source));
+    let elsewhere = copy.records.closed(6);
+    assert!(
+        elsewhere.contains(&[0; 16]) && elsewhere.is_superset(&closed) && copy.records.closed(5).is_empty()
+    );
+}
+
 #[test]
 fn golden_vaults_are_as_the_document_says() {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"));
-    let mut seen = 0;
-    for golden in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        let top = tempfile::tempdir().unwrap();
-        let tar =
-            Command::new("tar").arg("-xf").arg(golden.join("vault.tar")).arg("-C").arg(top.path()).status();
-        assert!(tar.unwrap().success());
-        let code = std::fs::read_to_string(golden.join("recovery-code")).unwrap();
-        let mut promised: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in std::fs::read_to_string(golden.join("restored")).unwrap().lines() {
-            let (id, rest) = line.split_once('\t').unwrap();
-            promised.entry(id.to_owned()).or_default().push(rest.to_owned());
-        }
-        for secret in ["right", &code] {
-            let vault = Vault::open(top.path(), secret);
+    for golden in golden::whole() {
+        let world = golden.unpack(Age::Fresh);
+        for secret in ["right", &golden.read("recovery-code")] {
+            let vault = Vault::open(&world.vault(), secret);
             vault.check_order();
-            for (id, lines) in &promised {
-                let snapshot = vault.snapshots.iter().find(|snapshot| snapshot.hash == hash_of(id)).unwrap();
+            for (id, lines) in golden.promised() {
+                let snapshot = vault.snapshots.iter().find(|snapshot| snapshot.hash == hash_of(&id)).unwrap();
                 let source = String::from_utf8(snapshot.body.paths[0].clone()).unwrap();
-                assert_eq!(&oracle::as_lines(vault.tree(snapshot).look(Path::new(&source))), lines, "{id}");
+                assert_eq!(oracle::as_lines(vault.tree(snapshot).look(Path::new(&source))), lines, "{id}");
             }
             let records = &vault.records;
             assert!(!records.marks.is_empty() && !records.pins.is_empty() && !records.settings.is_empty());
         }
-        seen += 1;
     }
-    assert!(seen > 0);
+}
+
+/// The folders of the table of objects in the document, with the byte that tells the kind.
+fn kinds() -> BTreeMap<String, u8> {
+    let rows = include_str!("../../../docs/format.md").lines().filter(|line| line.starts_with("| `"));
+    let kind = |row: &str| {
+        let (before, byte) = row.rsplit_once("` 0x")?;
+        let folder = before.split('`').nth(1)?.trim_end_matches('/');
+        let byte = u8::from_str_radix(byte.trim_end_matches(" |"), 16).ok()?;
+        before.ends_with(char::from(byte)).then(|| (folder.to_owned(), byte))
+    };
+    let kinds: BTreeMap<_, _> = rows.filter_map(kind).collect();
+    assert_eq!(kinds.len(), 15, "{kinds:?}");
+    kinds
+}
+
+/// Whoever opens a vault here reads all its objects; so every kind that the document names is read from what the program
+/// wrote, once the newest golden vault has it.
+#[test]
+fn every_kind_of_object_is_in_the_newest_golden_vault() {
+    let newest = golden::whole().pop().unwrap();
+    let world = newest.unpack(Age::Fresh);
+    let vault = Vault::open(&world.vault(), "right");
+    for (folder, kind) in kinds() {
+        let (name, _) = world.objects(&folder).into_iter().next().unwrap_or_else(|| panic!("no {folder}"));
+        assert_eq!(std::fs::read(world.vault().join(name)).unwrap()[5], kind, "{folder}");
+    }
+    let records = &vault.records;
+    assert!(!records.damaged.is_empty() && !records.locks.is_empty() && !records.verified.is_empty());
+    assert!(records.condemned.iter().any(|(what, hash)| *what == 1 && vault.packs.contains_key(hash)));
+    assert!(records.condemned.iter().any(|(what, _)| *what == 4) && !records.closed(5).is_empty());
+    let settings = &records.settings;
+    assert_eq!(newest_class(&vault).as_deref(), Some("STANDARD_IA"));
+    assert_eq!(newest_value(&vault.descriptor, settings, 3).and_then(lock), Some((30 * 86_400, 1)));
+    // Thinned twice, the second time under newer keys; and what it was before is there still, condemned.
+    let last = vault.snapshots.last().unwrap();
+    let seals = last.needs.keys().flat_map(|pack| vault.seals_of(*pack));
+    let found: BTreeSet<_> = seals.map(|seal| (seal.generation, seal.epoch)).collect();
+    assert!(found.is_superset(&BTreeSet::from([(0, 0), (0, 1), (1, 0), (2, 1)])), "{found:?}");
+    let kinds: BTreeSet<_> = vault.tree(last).found.values().map(|(entry, _)| entry.kind).collect();
+    assert_eq!(kinds, BTreeSet::from_iter(0..=6), "one of each kind of file");
+}
+
+fn newest_class(vault: &Vault) -> Option<String> {
+    newest_value(&vault.descriptor, &vault.records.settings, 2).and_then(class)
 }

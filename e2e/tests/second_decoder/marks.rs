@@ -127,6 +127,21 @@ pub fn delay_in_force(descriptor: &Descriptor, versions: &[(Settings, u64)], now
     delays.filter(counts).max().unwrap()
 }
 
+/// The storage class for packs of data. Nothing when it is the store's usual one.
+pub fn class(value: &[u8]) -> Option<String> {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let is_name = (1..=64).contains(&value.len()) && value.iter().all(is_allowed);
+    is_name.then(|| String::from_utf8(value.to_vec()).unwrap())
+}
+
+/// What counts of something that the descriptor says first, and settings change: the value with this tag in the newest
+/// version that has one. The versions are in their order.
+pub fn newest<'a>(descriptor: &'a Descriptor, versions: &'a [(Settings, u64)], tag: u64) -> Option<&'a [u8]> {
+    let said = versions.iter().rev().map(|(version, _)| &version.extensions);
+    let mut said = said.chain([&descriptor.settings]);
+    said.find_map(|values| values.iter().find(|(of, _)| *of == tag)).map(|(_, value)| &value[..])
+}
+
 /// For how long objects are locked, and how: 1 governance, 2 compliance. Nothing when they are not.
 pub fn lock(value: &[u8]) -> Option<(u64, u8)> {
     let mut bytes = Bytes::new(value);

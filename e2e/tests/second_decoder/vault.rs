@@ -9,7 +9,7 @@ use e2e::oracle::Facts;
 
 use super::cutting::chunk_lengths;
 use super::keys::{Keyring, open_slot};
-use super::packs::{Segment, Segments, open_fragment, open_pack, trailer};
+use super::packs::{Origin, Pack, Segment, open_fragment, open_pack, trailer};
 use super::records::Records;
 use super::snapshots::{Descriptor, Snapshot, open_descriptor, open_snapshot};
 use super::tree::{Address, Entry, Owner, What, read_extents, read_page};
@@ -17,12 +17,13 @@ use super::tree::{Address, Entry, Owner, What, read_extents, read_page};
 pub struct Vault {
     pub descriptor: Descriptor,
     pub keys: Keyring,
-    pub segments: Segments,
-    /// What each pack object holds, by its hash.
-    held: BTreeMap<[u8; 32], BTreeSet<([u8; 16], u32)>>,
+    /// The pack objects, by their hashes.
+    pub packs: BTreeMap<[u8; 32], Pack>,
     /// The oldest first.
     pub snapshots: Vec<Snapshot>,
     pub records: Records,
+    /// Of all objects.
+    pub names: BTreeSet<String>,
 }
 
 /// The keys that a passphrase, recovery code or key file opens.
@@ -41,6 +42,8 @@ pub struct Tree {
     pub found: BTreeMap<PathBuf, (Entry, Facts)>,
     /// The names of owners, by user id.
     pub users: BTreeMap<u32, Vec<u8>>,
+    /// The object that the snapshot names for each pack.
+    named: BTreeMap<[u8; 16], [u8; 32]>,
     used: BTreeSet<([u8; 16], u32)>,
     /// How many directories had several pages.
     pub long_directories: usize,
@@ -68,6 +71,23 @@ pub fn objects(top: &Path, prefix: &str) -> BTreeMap<String, Vec<u8>> {
     out
 }
 
+/// The names of all objects.
+fn names(top: &Path) -> BTreeSet<String> {
+    let mut folders = vec![PathBuf::new()];
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(top.join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if top.join(&path).is_dir() {
+                folders.push(path);
+            } else {
+                names.insert(path.into_os_string().into_string().unwrap());
+            }
+        }
+    }
+    names
+}
+
 /// As `objects`, but insists that each is called by its hash.
 pub fn hashed(top: &Path, prefix: &str) -> Vec<Vec<u8>> {
     let check = |(name, object): (String, Vec<u8>)| {
@@ -84,39 +104,45 @@ impl Vault {
         let keys = open_keys(top, &descriptor, secret);
         let records = Records::open(top, &descriptor);
 
-        let mut segments = Segments::new();
-        let mut held = BTreeMap::new();
         let mut packs = BTreeMap::new();
+        let mut stored = BTreeMap::new();
         for object in hashed(top, "packs") {
             let hash = *blake3::hash(&object).as_bytes();
-            held.insert(hash, open_pack(&object, &keys, &mut segments).into_iter().collect());
-            packs.insert(hash, (object.len() as u64, trailer(&object).to_vec()));
+            packs.insert(hash, open_pack(&object, &keys));
+            stored.insert(hash, (object.len() as u64, trailer(&object).to_vec()));
         }
+        check_copies(&packs);
         let is_condemned = |what, hash: [u8; 32]| records.condemned.contains(&(what, hash));
         let mut fragments = hashed(top, "index");
         fragments.retain(|fragment| !is_condemned(2, *blake3::hash(fragment).as_bytes()));
         let fragments = fragments.into_iter().flat_map(|f| open_fragment(&f, descriptor.vault));
         let indexed: BTreeMap<_, _> = fragments.map(|(hash, size, copy)| (hash, (size, copy))).collect();
-        packs.retain(|hash, _| !is_condemned(1, *hash));
-        assert!(indexed == packs, "the index names all packs that are not condemned and nothing else");
+        stored.retain(|hash, _| !is_condemned(1, *hash));
+        assert!(indexed == stored, "the index names all packs that are not condemned and nothing else");
 
         let open = |object: Vec<u8>| open_snapshot(&object, &descriptor, &keys);
         let mut snapshots: Vec<_> = hashed(top, "snapshots").into_iter().map(open).collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence);
-        Self { descriptor, keys, segments, held, snapshots, records }
+        let names = names(top);
+        Self { descriptor, keys, packs, snapshots, records, names }
     }
 
-    /// The hashes of all pack objects.
-    pub fn packs(&self) -> BTreeSet<[u8; 32]> {
-        self.held.keys().copied().collect()
+    /// The name of a pack object.
+    pub fn name_of(&self, pack: [u8; 32]) -> String {
+        let hash: String = pack.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("packs/{}/{hash}", &hash[..2])
     }
 
     /// How many segments of data are compressed.
     pub fn compressed(&self) -> usize {
-        self.segments
-            .values()
-            .filter(|segment| segment.kind == 1 && segment.sealed < segment.raw.len())
-            .count()
+        let data = self.packs.values().filter(|pack| pack.kind == 1);
+        let segments = data.flat_map(|pack| pack.segments.values());
+        segments.filter(|segment| segment.sealed < segment.raw.len()).count()
+    }
+
+    /// What is said of an origin wherever some of it is.
+    pub fn seals_of(&self, pack: [u8; 16]) -> Vec<&Origin> {
+        self.packs.values().filter_map(|object| object.origins.get(&pack)).collect()
     }
 
     /// Insists that the snapshots are those of one system, each after the one before, which may be gone if a mark says so.
@@ -139,7 +165,7 @@ impl Vault {
     /// The object that holds a segment of a pack: the one that a snapshot names, or if that is gone, the one that a
     /// relocation does.
     fn holder(&self, pack: [u8; 16], named: [u8; 32], number: u32) -> [u8; 32] {
-        if self.held.contains_key(&named) {
+        if self.packs.contains_key(&named) {
             return named;
         }
         let is_there = |(moved, _, numbers): &&([u8; 16], [u8; 32], BTreeSet<u32>)| {
@@ -150,7 +176,8 @@ impl Vault {
 
     /// Reads the whole tree of a snapshot and compares it with what its envelope says.
     pub fn tree(&self, snapshot: &Snapshot) -> Tree {
-        let mut tree = Tree::default();
+        let named = snapshot.needs.iter().map(|(pack, (object, _))| (*pack, *object)).collect();
+        let mut tree = Tree { named, ..Tree::default() };
         let root = self.chunk(&snapshot.body.root.unwrap(), 2, &mut tree);
         let (owners, mut entries) = read_page(root, &self.keys.cutting_key(), true);
         let entry = entries.pop().unwrap();
@@ -161,7 +188,7 @@ impl Vault {
         for (pack, (object, numbers)) in &snapshot.needs {
             let all: Vec<_> = numbers.iter().map(|number| (*pack, *number)).collect();
             for segment in &all {
-                assert!(self.held[&self.holder(*pack, *object, segment.1)].contains(segment));
+                assert!(self.packs[&self.holder(*pack, *object, segment.1)].segments.contains_key(segment));
             }
             needed.extend(all);
         }
@@ -172,11 +199,12 @@ impl Vault {
     /// The bytes of a chunk, which must be one of the segment's, in a pack of this kind.
     fn chunk(&self, address: &Address, kind: u8, tree: &mut Tree) -> &[u8] {
         let at = (address.pack, address.segment);
-        let Segment { kind: found, raw, chunks, .. } = &self.segments[&at];
-        assert_eq!(*found, kind);
-        assert_eq!(chunks.get(&address.offset), Some(&address.length), "{address:?} is a chunk");
+        let object = &self.packs[&self.holder(address.pack, tree.named[&address.pack], address.segment)];
+        assert_eq!(object.kind, kind);
+        let segment = &object.segments[&at];
+        assert_eq!(segment.chunks.get(&address.offset), Some(&address.length), "{address:?} is a chunk");
         tree.used.insert(at);
-        &raw[address.offset as usize..][..address.length as usize]
+        &segment.raw[address.offset as usize..][..address.length as usize]
     }
 
     /// Takes in an entry and all below it; how many things but directories, and how many bytes.
@@ -248,6 +276,21 @@ impl Vault {
         assert_eq!(lengths, expected, "the lengths of a file's chunks");
         tree.cut_files += usize::from(lengths.len() > 1);
         data
+    }
+}
+
+/// Insists that a segment that is in several objects says the same in all, but where it has holes: only a thinned one does,
+/// and what is left of it is where it was.
+fn check_copies(packs: &BTreeMap<[u8; 32], Pack>) {
+    let mut seen: BTreeMap<([u8; 16], u32), &Segment> = BTreeMap::new();
+    for (at, segment) in packs.values().flat_map(|pack| &pack.segments) {
+        let Some(other) = seen.insert(*at, segment) else { continue };
+        assert_eq!(segment.raw.len(), other.raw.len(), "what was moved stays as long as it was");
+        for (offset, length) in &segment.chunks {
+            let chunk = |of: &Segment| of.raw[*offset as usize..][..*length as usize].to_vec();
+            let is_same = other.chunks.get(offset).is_none_or(|_| chunk(segment) == chunk(other));
+            assert!(is_same, "what was moved stays as it was");
+        }
     }
 }
 

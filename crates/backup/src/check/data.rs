@@ -186,6 +186,12 @@ impl Shared<'_> {
         faults: Faults,
     ) {
         let name = object.pack_name();
+        if let Err(damage) = &whole
+            && damage.is_newer()
+        {
+            self.with_ledger(|ledger| ledger.findings.add(Finding::of(name, damage, PACK_ADVICE)));
+            return;
+        }
         if let Some(why) = unopened {
             let message = match whole {
                 Err(damage) => damage.to_string(),

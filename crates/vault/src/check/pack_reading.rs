@@ -151,15 +151,16 @@ impl PackReading {
         Ok(())
     }
 
-    /// Whether, after all pieces, the bytes are what the name says.
+    /// Whether, after all pieces, the bytes are what the name says. Only then does its header tell that a newer program
+    /// wrote it: a changed byte may say so too.
     pub fn finish(mut self) -> Result<(), Damage> {
-        self.prefix?;
         self.hasher.update(&self.encoded);
         self.hasher.update(&self.footer);
-        if *self.hasher.finalize().as_bytes() == *self.hash.bytes() {
-            Ok(())
-        } else {
-            Err(Damage::HashMismatch)
+        let is_named_so = *self.hasher.finalize().as_bytes() == *self.hash.bytes();
+        match self.prefix {
+            Err(damage) if is_named_so || !damage.is_newer() => Err(damage),
+            Ok(()) if is_named_so => Ok(()),
+            _ => Err(Damage::HashMismatch),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::error::VaultError;
 use crate::fragment::{self, FRAGMENT_MAX};
 use crate::lease::{self, Seen};
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
-use crate::pack::{PackKind, Trailer, read_trailer};
+use crate::pack::{PackKind, Trailer, read_trailer, read_unknown};
 use crate::pins::Pins;
 use crate::relocation::Holders;
 use crate::sabotage::{Rule, keeps};
@@ -319,8 +319,14 @@ impl View {
         for fragment in &mut self.fragments {
             fragment.is_doubtful = fragment.packs.iter().any(|pack| doubtful.contains(pack));
         }
+        let named: HashSet<ObjectHash> = self.named.values().flatten().copied().collect();
+        let named = &named;
         let reads = unknown.into_iter().map(|(hash, object)| async move {
-            let outcome = read_trailer(store.as_ref(), hash, vault).await;
+            let outcome = match named.contains(&hash) {
+                true => read_trailer(store.as_ref(), hash, vault).await,
+                // What nobody needs may be what nobody here understands.
+                false => read_unknown(store.as_ref(), hash, vault).await,
+            };
             (hash, object, outcome)
         });
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
