@@ -47,8 +47,11 @@ fn what_is_written_is_locked_and_what_is_needed_stays_so() {
     let told = vault.run(&["settings", "--lock", "30d", "--json"], 0).json();
     assert_eq!((&told[0]["lock"], &told[0]["lock_mode"]), (&(30 * 86_400).into(), &"governance".into()));
     let cleaned = vault.run(&["cleanup", "--json"], 0).json().pop().unwrap();
-    // The descriptor was locked when the store was asked whether it does; the new settings are one more object.
-    assert_eq!((&cleaned["held"], &cleaned["locks_extended"]), (&(protected + 1).into(), &protected.into()));
+    // The descriptor was locked when the store was asked whether it does; the new settings, one more object, as well.
+    assert_eq!(
+        (&cleaned["held"], &cleaned["locks_extended"]),
+        (&(protected + 1).into(), &(protected - 1).into())
+    );
     let stats = vault.stats();
     assert_eq!((&stats["protection"], &stats["lock"]), (&"locked".into(), &(30 * 86_400).into()));
     assert!(stats["locked_until"].is_string(), "{stats}");
@@ -58,6 +61,54 @@ fn what_is_written_is_locked_and_what_is_needed_stays_so() {
     vault.run(&["forget", "latest"], 0);
     let tried = vault.run(&["store", "test"], 0).stdout;
     assert!(tried.contains("ok      lock an object"), "{tried}");
+}
+
+/// A vault in a folder, and its copy in a bucket that locks, which has a lock of its own.
+#[test]
+fn a_locked_copy_outlasts_a_thief_and_later_copies_are_locked_too() {
+    let copy = Locked::in_ceph("offsite");
+    copy.run_beside(&["init"]);
+    copy.back_up_beside();
+    let (beside, to) = (copy.beside(), copy.location().to_owned());
+    let asked = ["--vault", &beside, "copy", "--to", &to, "--lock", "1d", "--lock-mode", "compliance"];
+    let told = copy.run(&asked, 0).stdout;
+    assert!(told.contains("Copied 1 snapshot"), "{told}");
+    let stats = copy.stats();
+    assert_eq!((&stats["protection"], &stats["lock"]), (&"locked".into(), &86_400.into()), "{stats}");
+    // The vault itself has none.
+    assert!(copy.run_beside(&["settings"]).stdout.contains("Lock on objects         none"));
+    // A later copy needs no key, and locks what it brings; none of that can be removed.
+    copy.back_up_beside();
+    assert!(copy.copy_without_key().stdout.contains("Copied 1 snapshot"));
+    copy.remove_versions();
+    let (overwritten, deleted) = copy.steal();
+    assert!(overwritten > 3 && deleted > 3, "{overwritten} {deleted}");
+    copy.is_lost();
+    copy.run(&["store", "recover"], 0);
+    copy.is_whole();
+    // Its own cleanup keeps all locked; the same copy with the same lock changes nothing.
+    let cleaned = copy.run(&["cleanup", "--json"], 0).json().pop().unwrap();
+    assert_eq!(cleaned["held"], copy.objects(), "{cleaned}");
+    assert!(copy.run(&asked, 0).stdout.contains("Copied 0 snapshots"));
+    assert_eq!(copy.stats()["lock"], 86_400);
+}
+
+#[test]
+fn a_copy_is_not_locked_where_nothing_can_be() {
+    let copy = Locked::in_ceph_without("offsite-never");
+    copy.run_beside(&["init"]);
+    copy.back_up_beside();
+    let (beside, to) = (copy.beside(), copy.location().to_owned());
+    let refused = copy.run(&["--vault", &beside, "copy", "--to", &to, "--lock", "1d"], 1).stderr;
+    assert!(refused.contains("made with object lock"), "{refused}");
+    // A bucket that is missing is not made without locks.
+    let missing = ["--vault", &beside, "copy", "--to", "s3://offsite-missing/vault", "--lock", "1d"];
+    for _ in 0..2 {
+        let refused = copy.run(&missing, 1).stderr;
+        assert!(refused.contains("made with object lock"), "{refused}");
+    }
+    copy.copy_without_key();
+    copy.is_whole();
 }
 
 #[test]
@@ -85,10 +136,17 @@ fn in_swift_versions_bring_back_what_a_careless_thief_took() {
     assert!(told.contains("Protection  older versions are kept"), "{told}");
     assert_eq!(vault.stats()["protection"], "versioned");
     vault.back_up_twice();
+    vault.run(&["pin", "latest"], 0);
+    // He takes the pin away first, so that he may forget what it kept.
+    assert_eq!(vault.delete_all("pins/"), 1);
+    vault.run(&["forget", "latest"], 0);
     vault.steal();
     vault.is_lost();
     let told = vault.run(&["store", "recover"], 0).stdout;
-    assert!(told.contains("brought back"), "{told}");
+    assert!(told.contains("brought back") && told.contains(" pins/"), "{told}");
+    // The pin is back, and the mark that he made was taken away with the rest.
+    let refused = vault.run(&["forget", "latest"], 1).stderr;
+    assert!(refused.contains("pinned"), "{refused}");
     vault.is_whole();
     // Whoever also removes the older versions wins: there is no lock.
     vault.remove_versions();

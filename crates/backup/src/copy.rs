@@ -7,9 +7,11 @@ use std::time::Duration;
 use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
 use vault::locking::Locking;
+use vault::settings::LockSetting;
 use vault::{ObjectHash, SnapshotId, lease, name, settings};
 
 use crate::cleanup::read_descriptor;
+use crate::locks::require_locks;
 use crate::vault_access::new_runtime;
 use crate::{Error, Progress};
 
@@ -25,6 +27,8 @@ pub struct CopyRequest {
     pub verify: bool,
     /// The storage class at the target for packs of data; what the vault's settings say when `None`.
     pub data_class: Option<Option<StorageClass>>,
+    /// How what is copied is locked; as the settings say that count at the target when `None`.
+    pub lock: Option<LockSetting>,
     /// Only look.
     pub dry_run: bool,
 }
@@ -36,14 +40,18 @@ pub fn copy(
     request: &CopyRequest,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let CopyRequest { snapshots, verify, data_class, dry_run } = request.clone();
+    let CopyRequest { snapshots, verify, data_class, lock, dry_run } = request.clone();
     let runtime = new_runtime()?;
-    let data_class = match data_class {
-        Some(class) => class,
-        None => runtime.block_on(class_of(source, target))?,
-    };
+    let asked = runtime.block_on(Asked::read(source, target))?;
+    let data_class = data_class.unwrap_or(asked.data_class);
     data_class.iter().try_for_each(|class| target.check_class(class))?;
-    let target = &runtime.block_on(locking(source, target))?;
+    let target = &match lock {
+        Some(lock) => {
+            runtime.block_on(require_locks(target))?;
+            Locking::with(target.clone(), Some(lock))
+        }
+        None => Locking::with(target.clone(), asked.lock),
+    };
     if let Some(class) = data_class.as_ref().filter(|class| verify && class.may_be_cold()) {
         let message = format!("what goes to the storage class {class} cannot be read back to be verified");
         return Err(Error::Setting(message));
@@ -56,27 +64,34 @@ pub fn copy(
     Ok(runtime.block_on(copying)?)
 }
 
-/// The class that the settings of the source ask for, if the target has classes.
-async fn class_of(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Option<StorageClass>, Error> {
-    if !target.has_classes() {
-        return Ok(None);
-    }
-    // Without one the copy says what is wrong.
-    let Ok(descriptor) = read_descriptor(source).await else { return Ok(None) };
-    let records = settings::read_all(source.as_ref(), descriptor.vault, &descriptor.owner).await?;
-    Ok(settings::data_class(&descriptor, &records))
+/// What settings ask for at the target of a copy, as far as that can be had there.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The class for packs of data, by the settings of the source.
+    data_class: Option<StorageClass>,
+    /// How objects are locked, by what the target will have as its settings: its own, and those that the copy brings.
+    lock: Option<LockSetting>,
 }
 
-/// The target, whose objects are locked as the settings of the source ask for, if they can be there.
-async fn locking(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Arc<dyn Store>, Error> {
-    if !target.has_locks() {
-        return Ok(target.clone());
+impl Asked {
+    async fn read(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<Self, Error> {
+        if !target.has_classes() && !target.has_locks() {
+            return Ok(Self::default());
+        }
+        // Without one the copy says what is wrong.
+        let Ok(descriptor) = read_descriptor(source).await else { return Ok(Self::default()) };
+        let (vault, owner) = (descriptor.vault, &descriptor.owner);
+        let records = settings::read_all(source.as_ref(), vault, owner).await?;
+        let data_class = settings::data_class(&descriptor, &records).filter(|_| target.has_classes());
+        let mut lock = None;
+        if target.has_locks() {
+            let own = settings::read_all(target.as_ref(), vault, owner).await?;
+            lock = settings::lock_setting(&descriptor, &settings::joined(own, records));
+        }
+        // A vault that is locked may be copied to where nothing can be.
+        let can_lock = lock.is_some() && target.can_lock().await?;
+        Ok(Self { data_class, lock: lock.filter(|_| can_lock) })
     }
-    let Ok(descriptor) = read_descriptor(source).await else { return Ok(target.clone()) };
-    let records = settings::read_all(source.as_ref(), descriptor.vault, &descriptor.owner).await?;
-    let lock = settings::lock_setting(&descriptor, &records);
-    let can_lock = lock.is_some() && target.can_lock().await?;
-    Ok(Locking::with(target.clone(), lock.filter(|_| can_lock)))
 }
 
 /// Finds snapshots in a store by the beginnings of their ids: no key is needed for that.

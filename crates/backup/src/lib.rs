@@ -26,6 +26,7 @@ mod repair;
 mod restore;
 mod retention;
 mod run;
+mod seen;
 mod settings;
 mod slots;
 mod snapshots;

@@ -42,14 +42,7 @@ impl Opening {
 
     /// What is remembered of the vault at `location`, if it is whole.
     pub(crate) fn read(cache: &Path, location: &str) -> Option<Self> {
-        let mut file = File::open(path(cache, location)).ok()?;
-        let mut bytes = Vec::new();
-        Read::take(&mut file, FILE_MAX).read_to_end(&mut bytes).ok()?;
-        let (hash, content) = bytes.split_first_chunk::<HASH>()?;
-        if blake3::hash(content) != *hash {
-            return None;
-        }
-        let content = Bytes::copy_from_slice(content);
+        let content = read_hashed(&path(cache, location), FILE_MAX)?;
         let mut reader = Reader::new(&content);
         let descriptor = content.slice_ref(reader.sized("descriptor", DESCRIPTOR_MAX as usize).ok()?);
         let slot = content.slice_ref(reader.sized("key slot", SLOT_MAX as usize).ok()?);
@@ -59,24 +52,10 @@ impl Opening {
 
     /// Keeps it. What cannot be kept is read from the store next time.
     pub(crate) fn keep(&self, cache: &Path, location: &str) {
-        let _ = self.write(&path(cache, location));
-    }
-
-    fn write(&self, path: &Path) -> io::Result<()> {
         let mut both = Vec::new();
         both.sized(&self.descriptor);
         both.sized(&self.slot);
-        let folder = path.parent().unwrap_or(path);
-        make_private_folder(folder).map_err(io::Error::other)?;
-        let unique = u128::from_le_bytes(content::random::identity());
-        let unfinished = folder.join(format!("unfinished-{unique:032x}"));
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        let written = file.write_all(blake3::hash(&both).as_bytes()).and_then(|()| file.write_all(&both));
-        let written = written.and_then(|()| fs::rename(&unfinished, path));
-        if written.is_err() {
-            let _ = fs::remove_file(&unfinished);
-        }
-        written
+        let _ = write_hashed(&path(cache, location), &both);
     }
 
     /// Forgets what is remembered.
@@ -91,4 +70,27 @@ impl Opening {
         let name = ObjectHash::of(&self.slot).slot_name();
         (slot.vault == descriptor.vault).then_some((descriptor, slot, name))
     }
+}
+
+/// What [`write_hashed`] wrote, if it is whole and no longer than `size_max`.
+pub(crate) fn read_hashed(path: &Path, size_max: u64) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(size_max).read_to_end(&mut bytes).ok()?;
+    let (hash, content) = bytes.split_first_chunk::<HASH>()?;
+    (blake3::hash(content) == *hash).then(|| Bytes::copy_from_slice(content))
+}
+
+/// Puts a file there that only its owner can read, in one step, with a hash before its content.
+pub(crate) fn write_hashed(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    make_private_folder(folder).map_err(io::Error::other)?;
+    let unique = u128::from_le_bytes(content::random::identity());
+    let unfinished = folder.join(format!("unfinished-{unique:032x}"));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let written = file.write_all(blake3::hash(content).as_bytes()).and_then(|()| file.write_all(content));
+    let written = written.and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
 }

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use store::Store;
 use store::versions::WithVersions;
-use vault::recover::{self, Report};
-use vault::{name, settings};
+use vault::condemned::{self, Condemned, Row};
+use vault::recover::{self, Report, Versions};
+use vault::{VaultId, name, settings};
 
 use crate::cleanup::read_descriptor;
 use crate::vault_access::new_runtime;
@@ -26,17 +27,26 @@ pub fn recover(
     new_runtime()?.block_on(async {
         let mut report = Report::default();
         let watch = progress.as_ref();
-        let versions = versioned.as_ref();
+        let versioned = versioned.as_ref();
+        let versions = Versions::list(versioned).await?;
         // What says how the others are to be locked comes first.
-        recover::recover(versions, &is_first, None, !dry_run, watch, &mut report).await?;
-        let lock = match read_descriptor(store).await {
-            Ok(descriptor) => settings::read_lock_setting(store.as_ref(), &descriptor).await?,
+        recover::recover(versioned, &versions, &is_first, None, !dry_run, watch, &mut report).await?;
+        let descriptor = match read_descriptor(store).await {
+            Ok(descriptor) => Some(descriptor),
             // It is lost, or this only looks.
             Err(error) if matches!(error.category(), Category::Damaged | Category::NoVault) => None,
             Err(error) => return Err(error),
         };
+        let lock = match &descriptor {
+            Some(descriptor) => settings::read_lock_setting(store.as_ref(), descriptor).await?,
+            None => None,
+        };
         let lock = lock.map(|setting| setting.from(SystemTime::now()));
-        recover::recover(versions, &is_other, lock, !dry_run, watch, &mut report).await?;
+        recover::recover(versioned, &versions, &is_other, lock, !dry_run, watch, &mut report).await?;
+        if let Some(descriptor) = &descriptor {
+            let closings = recover::closings(versioned, &versions, descriptor.vault, watch).await?;
+            report.closed_again = close_again(store, descriptor.vault, closings, !dry_run).await?;
+        }
         if !dry_run && !report.back.is_empty() {
             // What came back may be locked for a shorter time than was written down: the next cleanup asks.
             for record in store.list(name::LOCKS).await? {
@@ -45,4 +55,25 @@ pub fn recover(
         }
         if report.ended_early { Err(Error::Interrupted) } else { Ok(report) }
     })
+}
+
+/// Tells of these closings, as far as nothing does; how many those are. Their time is that of now: whoever began since
+/// they were taken away did not see them, and is waited for.
+async fn close_again(
+    store: &Arc<dyn Store>,
+    vault: VaultId,
+    mut closings: Vec<Condemned>,
+    changes: bool,
+) -> Result<u64, Error> {
+    if closings.is_empty() {
+        return Ok(0);
+    }
+    let row = Row::read(store.as_ref(), vault).await?;
+    let is_told =
+        |closing: &Condemned| closing.pack().is_some_and(|pack| row.closed(closing.what).contains_key(&pack));
+    closings.retain(|closing| !is_told(closing));
+    if changes && !closings.is_empty() {
+        condemned::write(store.as_ref(), vault, content::random::identity(), &closings).await?;
+    }
+    Ok(closings.len() as u64)
 }

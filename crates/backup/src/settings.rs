@@ -163,10 +163,21 @@ impl Vault {
         if settings::lock_setting(self.descriptor(), &self.settings_records()?).as_ref() == lock {
             return Ok(false);
         }
-        self.change_settings(|settings| {
+        let changed = self.change_settings(|settings| {
             settings.extensions.retain(|(tag, _)| *tag != LOCK_TAG);
             settings.extensions.push(encode_lock(lock));
-        })
+        })?;
+        if let Some(lock) = lock.filter(|_| changed) {
+            // It was written as it was set before. Whoever took it away would end all locks.
+            let (store, lock) = (self.store(), lock.from(SystemTime::now()));
+            self.wait(async {
+                for object in store.list(name::SETTINGS).await? {
+                    store.lock(&object.name, lock).await?;
+                }
+                Ok::<_, Error>(())
+            })?;
+        }
+        Ok(changed)
     }
 
     /// How objects are locked that are written from now on, as the settings ask for it.

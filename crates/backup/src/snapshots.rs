@@ -175,6 +175,7 @@ impl SnapshotList {
             }
         }
         list.sort();
+        vault.saw_all(&list, |id| trash.get(id).is_some());
         Ok(list)
     }
 

@@ -288,6 +288,11 @@ impl Vault {
         &self.slot
     }
 
+    /// The folder of all caches of this machine.
+    pub(crate) fn caches(&self) -> &Path {
+        &self.caches
+    }
+
     /// This machine's cache for it.
     pub fn cache_folder(&self) -> &Path {
         &self.cache

@@ -13,7 +13,7 @@ use backup::{
     SnapshotList, TreeStep, Vault, check, copy, files_lost, repair,
 };
 use content::tree::Node;
-use store::{MemoryStore, Store};
+use store::{FolderStore, MemoryStore, Store};
 use support::{contents, create, noise, on_disk, open, run};
 use vault::check::Unwatched;
 use vault::collect::{self, Options};
@@ -120,7 +120,9 @@ fn a_compacted_vault_is_copied_and_the_copy_is_used_alone() {
 #[test]
 fn a_machine_that_uses_vault_and_copy_in_turn_keeps_them_apart() {
     let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (store, target) = (empty(), empty());
+    // At places of their own, as they are told apart by them.
+    let folder = tempfile::tempdir().unwrap();
+    let (store, target): (_, Arc<dyn Store>) = (empty(), Arc::new(FolderStore::open(folder.path()).unwrap()));
     let vault = create(store.clone(), cache.path());
     version(source.path(), 0);
     run(&vault, source.path());

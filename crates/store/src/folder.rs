@@ -52,6 +52,13 @@ impl FolderStore {
         self.root.path()
     }
 
+    /// Takes away a folder inside, such as `packs/`, if it is empty.
+    #[cfg(feature = "locations")]
+    pub(crate) async fn remove_folder(&self, folder: &str) {
+        // Nothing depends on what a folder was for.
+        let _ = self.run(Operation::List, folder, |root, folder| Ok(root.remove_folder(folder))).await;
+    }
+
     /// Runs `work` on a blocking thread, after the name was found good.
     async fn run<T: Send + 'static>(
         &self,

@@ -1,6 +1,7 @@
 //! Tries on a store every right that a vault needs, and says what is missing and how to mend it.
 //!
-//! It works on two small objects below `strongroom-test/` with names that nobody else has, and removes them.
+//! It works on two small objects below `strongroom-test/` with names that nobody else has, and removes them with their
+//! folder.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -201,6 +202,7 @@ pub async fn probe(store: &dyn Store, surveyed: &dyn Surveyed) -> Probed {
         probe.expect(Need::Delete, gone, "a removed object is still there");
     }
     probe.found.deletes = Some(!probe.fails(Need::Delete));
+    surveyed.remove_folder(FOLDER).await;
     probe.done()
 }
 

@@ -86,6 +86,18 @@ impl SftpStore {
         self.at_start("create", true).await
     }
 
+    /// Takes away a folder inside, such as `packs/`, if it is empty.
+    pub(crate) async fn remove_folder(&self, folder: &str) {
+        let removed = self.run(Operation::List, folder, |remote, folder| async move {
+            let folder = folder.trim_end_matches('/');
+            remote.with_session(0, |work| async move { work.remove_folder(folder).await }).await?;
+            remote.known().remove(folder);
+            Ok(())
+        });
+        // Nothing depends on what a folder was for.
+        let _ = removed.await;
+    }
+
     async fn at_start(&self, verb: &'static str, creates: bool) -> Result<(), StoreError> {
         let remote = self.remote.clone();
         let run = network::run(async move {

@@ -28,6 +28,10 @@ pub trait Surveyed: Send + Sync {
     /// Asks. `object` is one that is there: a grant to look at it is tried. What cannot be found out, for want of rights
     /// or of an answer, is left open.
     async fn survey(&self, object: &str) -> Survey;
+
+    /// Takes away a folder in which no objects are left, where folders are something of their own; one that is not empty
+    /// stays. Whatever fails, nothing is worse than before.
+    async fn remove_folder(&self, _folder: &str) {}
 }
 
 /// A store, and who can be asked what it offers.
@@ -48,11 +52,19 @@ impl Surveyed for FolderStore {
     async fn survey(&self, _object: &str) -> Survey {
         FILES
     }
+
+    async fn remove_folder(&self, folder: &str) {
+        FolderStore::remove_folder(self, folder).await;
+    }
 }
 
 #[async_trait]
 impl Surveyed for SftpStore {
     async fn survey(&self, _object: &str) -> Survey {
         FILES
+    }
+
+    async fn remove_folder(&self, folder: &str) {
+        SftpStore::remove_folder(self, folder).await;
     }
 }

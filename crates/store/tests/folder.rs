@@ -145,3 +145,20 @@ async fn a_folder_half_removed_is_gone_for_writers() {
         store.put(&name, bytes("b")).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_test_of_the_store_leaves_no_folder_behind() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = FolderStore::create(scratch.path()).unwrap();
+    for round in 0..2 {
+        let tried = store::probe::probe(&store, &store).await.tried;
+        assert!(tried.iter().all(|tried| tried.problem.is_none()), "{round}: {tried:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["tmp"], "{round}");
+    }
+    // What somebody else keeps there stays.
+    store.put("strongroom-test/other", bytes("x")).await.unwrap();
+    store::probe::probe(&store, &store).await;
+    assert_eq!(store.get("strongroom-test/other", 9).await.unwrap(), "x");
+}

@@ -103,3 +103,16 @@ async fn eight_writers_of_one_name_and_a_large_object() {
     use std::os::unix::fs::MetadataExt;
     assert_eq!(folder("eight/raced").metadata().unwrap().mode() & 0o777, 0o600);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_of_the_store_leaves_no_folder_behind() {
+    drop(create("tested"));
+    let config =
+        |key: &str| (key == "STRONGROOM_SSH_CONFIG").then(|| server().setting("SSH_CONFIG").to_owned());
+    let (store, surveyed) = location("tested").open_surveyed_with(&config).unwrap();
+    let tried = store::probe::probe(&*store, &*surveyed).await.tried;
+    assert!(tried.iter().all(|tried| tried.problem.is_none()), "{tried:?}");
+    let left: Vec<_> =
+        std::fs::read_dir(folder("tested")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["tmp"]);
+}

@@ -157,6 +157,11 @@ impl Place {
         Ok(Self { location, is_default: false, prefix })
     }
 
+    /// Whether it is in a bucket or container that is made with properties that it keeps.
+    pub fn has_buckets(&self) -> bool {
+        matches!(self.location, Location::Swift(_) | Location::S3(_))
+    }
+
     /// Whether both are the same place, as far as their names tell.
     pub fn is(&self, other: &Self) -> bool {
         let real = |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
@@ -322,7 +327,7 @@ pub fn create_vault(
     let cache = settings::cache(global)?;
     settings::make_private(&cache)?;
     // Locks are a decision for when a bucket is made, and not for us to take.
-    let may_make = first.lock.is_none() || !matches!(place.location, Location::Swift(_) | Location::S3(_));
+    let may_make = first.lock.is_none() || !place.has_buckets();
     let store = place.opened_or_made(may_make)?.map_err(backup::Error::from)?;
     let recovery = Credential::new_recovery_code();
     let slots = [slot(credential, label), slot(recovery.clone(), "recovery code")];

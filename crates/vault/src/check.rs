@@ -32,6 +32,7 @@ pub use pack_reading::{PackReading, Piece};
 pub use packs::{ReadPacks, choose, cold, table_differs};
 pub(crate) use packs::{Verdict, read_pack, read_table};
 
+use crate::condemned::EVERY_PACK;
 use crate::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use crate::error::{Damage, VaultError};
 use crate::fragment::{self, FRAGMENT_MAX};
@@ -101,6 +102,10 @@ pub struct Report {
     pub stored: Vec<StoredPack>,
     /// What was verified when, and the newest snapshots, these included; packs that this check read are not in it yet.
     pub verified: Verified,
+    /// Snapshots that are in the store, and those that somebody forgot.
+    pub accounted: HashSet<SnapshotId>,
+    /// Copies of another vault arrive here.
+    pub copies_arrive: bool,
     /// Packs in cold storage, of which nothing could be read.
     pub cold: HashSet<ObjectHash>,
     /// It was ended early: the rest was not looked at.
@@ -121,6 +126,7 @@ pub async fn check(
     let Some(descriptor) = stored.or_else(|| known.cloned()) else { return Ok(report) };
     // Before the listings: what they show and this does not know of is not gone yet.
     let holders = Holders::read(store.as_ref(), descriptor.vault).await?;
+    report.copies_arrive = holders.is_closed(EVERY_PACK);
     // And this too: another check may see a snapshot that is too new for these listings.
     report.verified = Verified::read(store.as_ref(), descriptor.vault).await?;
     let listing = Listing::take(store, &mut report.findings).await?;

@@ -15,6 +15,8 @@ mod class;
 mod delays;
 mod lock;
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use store::Store;
 
@@ -117,6 +119,17 @@ pub async fn read_all(
     Ok(records)
 }
 
+/// The versions that count once those of `brought` are copied to where `there` are: the same order as [`read_all`] gives
+/// them. What comes is the later of two that were written at once.
+pub fn joined(mut there: Vec<Record<Settings>>, brought: Vec<Record<Settings>>) -> Vec<Record<Settings>> {
+    let known: HashSet<String> = there.iter().map(|record| record.object.name.clone()).collect();
+    let new = brought.into_iter().filter(|record| !known.contains(&record.object.name));
+    there.extend(new);
+    // What is new stays behind what was there.
+    there.sort_by_key(|record| record.content.as_ref().map_or(u64::MAX, |settings| settings.sequence));
+    there
+}
+
 /// Two that were written at once have the same sequence; then the store's clock decides, and then the name.
 fn order(record: &Record<Settings>) -> (u64, std::time::SystemTime, &str) {
     let sequence = record.content.as_ref().map_or(u64::MAX, |settings| settings.sequence);
@@ -168,6 +181,28 @@ mod tests {
         let records = read_all(&store, VAULT, &key(5).1).await.unwrap();
         let found: Vec<_> = records.into_iter().map(|record| record.content).collect();
         assert_eq!(found, [Ok(some_settings(1)), Ok(some_settings(2)), Err(Damage::Signature)]);
+    }
+
+    #[tokio::test]
+    async fn of_two_places_the_later_versions_count_and_of_equals_the_one_that_comes() {
+        let (there, here) = (store::MemoryStore::new(), store::MemoryStore::new());
+        let named = |sequence, text: &'static str| Settings {
+            extensions: vec![(9, Bytes::from_static(text.as_bytes()))],
+            ..some_settings(sequence)
+        };
+        // What comes was written first.
+        for settings in [named(1, "both"), named(2, "comes"), named(4, "last")] {
+            write(&here, signed(&settings, 5)).await.unwrap();
+        }
+        for settings in [named(1, "both"), named(2, "was there"), named(3, "own")] {
+            write(&there, signed(&settings, 5)).await.unwrap();
+        }
+        let owner = key(5).1;
+        let [there, here] =
+            [read_all(&there, VAULT, &owner).await, read_all(&here, VAULT, &owner).await].map(Result::unwrap);
+        let order: Vec<_> = joined(there, here).into_iter().map(|record| record.content.unwrap()).collect();
+        let expected = [(1, "both"), (2, "was there"), (2, "comes"), (3, "own"), (4, "last")];
+        assert_eq!(order, expected.map(|(sequence, text)| named(sequence, text)));
     }
 
     #[test]

@@ -102,6 +102,36 @@ impl Locked {
         assert!([10, 12].contains(&outcome.code), "{}{}", outcome.stdout, outcome.stderr);
     }
 
+    /// A vault beside it, in a folder.
+    pub fn beside(&self) -> String {
+        self.world.text("beside")
+    }
+
+    /// Runs the program on that one.
+    #[track_caller]
+    pub fn run_beside(&self, arguments: &[&str]) -> Outcome {
+        let beside = self.beside();
+        self.run(&[&["--vault", &beside], arguments].concat(), 0)
+    }
+
+    /// One more snapshot there.
+    pub fn back_up_beside(&self) {
+        self.run_beside(&["backup", &self.world.text("source")]);
+    }
+
+    /// Copies that vault to this place, without anything that would open it.
+    #[track_caller]
+    pub fn copy_without_key(&self) -> Outcome {
+        let mut command = self.world.command(["--vault", &self.beside(), "copy", "--to", &self.location]);
+        command.env_remove("STRONGROOM_PASSPHRASE").env("STRONGROOM_PATIENCE", "30");
+        Outcome::from(command.envs(self.settings()).output().unwrap()).expect(0)
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
     /// Two snapshots, of which the second has something of its own.
     pub fn back_up_twice(&self) {
         let source = self.world.text("source");
@@ -205,6 +235,17 @@ impl Locked {
         let (status, text) = self.request("HEAD", &path, &["--head"]);
         assert_eq!(status, 200, "{name}: {text}");
         text.to_lowercase()
+    }
+
+    /// Deletes what is in a folder, as the thief does; how many objects.
+    pub fn delete_all(&self, folder: &str) -> usize {
+        let prefix = format!("vault/{folder}");
+        let names: Vec<_> = self.names().into_iter().filter(|name| name.starts_with(&prefix)).collect();
+        for name in &names {
+            let (status, text) = self.request("DELETE", &format!("/{}/{name}", self.bucket()), &[]);
+            assert_eq!(status, 204, "{text}");
+        }
+        names.len()
     }
 
     fn bucket(&self) -> &str {

@@ -116,6 +116,8 @@ pub fn check(
     // Whoever has only old keys cannot tell what is damaged of the rest.
     let list = list.filter(|list| list.sealed.is_empty());
     let can_read = list.is_some();
+    // Before the check lists them: what another backup adds meanwhile is too new for it.
+    let seen = vault.seen();
     let watch: Arc<dyn Watch> = progress.clone();
     let keyless = if can_read { ReadPacks::None } else { packs.clone() };
     let report =
@@ -123,6 +125,7 @@ pub fn check(
     if report.ended_early {
         return Err(Error::Interrupted);
     }
+    let missed = vault.missed(&seen, &report)?;
     let Report {
         snapshots,
         packs: count,
@@ -137,6 +140,11 @@ pub fn check(
         ..
     } = report;
     let mut ledger = Ledger { findings, losses, unread: cold };
+    for finding in missed {
+        if !ledger.findings.iter().any(|known| known.object == finding.object) {
+            ledger.findings.add(finding);
+        }
+    }
     key_slots(vault, &mut ledger)?;
     if let Some(list) = list {
         snapshot_bodies(&list, &mut ledger);

@@ -128,6 +128,7 @@ fn write(session: &Session<'_>, envelope: &Envelope, body: &Body) -> Result<Opti
     let bytes = bytes.into();
     match tenure.commit(id, &envelope.needs, &bytes)? {
         Outcome::Committed => {
+            session.vault.saw(id, envelope.system, envelope.sequence);
             if let Some(cached) = session.vault.cached() {
                 session.vault.wait(cached.remember(&id.snapshot_name(), bytes));
             }

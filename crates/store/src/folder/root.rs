@@ -115,6 +115,15 @@ impl Root {
         Ok(())
     }
 
+    /// Takes away a folder inside the root, if it is empty. It is made again when something is written there.
+    #[cfg(feature = "locations")]
+    pub(super) fn remove_folder(&self, folder: &str) {
+        let relative = Path::new(folder.trim_end_matches('/'));
+        if !relative.as_os_str().is_empty() && fs::remove_dir(self.path.join(relative)).is_ok() {
+            self.known().remove(relative);
+        }
+    }
+
     /// Like [`error`](Self::error), for a place that has to be there: what is not found is [`Kind::Gone`].
     pub(super) fn vanished(&self, operation: &'static str, object: &str, source: io::Error) -> StoreError {
         let mut error = self.error(operation, object, source);

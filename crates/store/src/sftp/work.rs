@@ -73,6 +73,11 @@ impl Work {
         self.make_folder(&self.path(folder)).await
     }
 
+    /// Takes away a folder of the store; one that is not empty is refused.
+    pub(super) async fn remove_folder(&self, folder: &str) -> Result<(), Failure> {
+        Ok(self.fs().remove_dir(self.path(folder)).await?)
+    }
+
     pub(super) async fn stat(&self, object: &str) -> Result<ObjectInfo, Failure> {
         let metadata = self.fs().symlink_metadata(self.path(object)).await;
         let metadata = match metadata {

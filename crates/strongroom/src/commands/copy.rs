@@ -1,20 +1,23 @@
 //! `copy`: the vault at another place.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::backup::{CopyReport, CopyRequest, SnapshotList, Vault, copy, find_by_id};
+use ::backup::{CopyReport, CopyRequest, Credential, LockSetting, SnapshotList, Vault, copy, find_by_id};
 use ::vault::SnapshotId;
 use clap::Args;
 use serde_json::json;
-use store::{MemoryStore, Store};
+use store::{LockMode, MemoryStore, Store};
 
-use super::units::{ClassOrNone, parse_class_or_none, parse_size};
+use super::units::{ClassOrNone, parse_class_or_none, parse_duration, parse_lock_mode, parse_size};
 use crate::access::{self, Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output::{self, Output};
 use crate::progress_bar::Shown;
+use crate::settings;
 use crate::snapshot_argument::Narrow;
 
 /// What variables begin with that concern the target alone.
@@ -24,7 +27,7 @@ const TARGET_VARIABLES: &str = "STRONGROOM_TO_";
 ///
 /// The copy is a vault of its own that the same passphrases open. Only what is missing there is copied, sealed as it is;
 /// an interrupted copy goes on with the next one. It needs no passphrase unless snapshots are chosen by `latest`,
-/// --host, --path or --tag. Nothing is ever deleted at the target, and what was forgotten there is not brought back:
+/// --host, --path or --tag, or the copy is given a --lock. Nothing is ever deleted at the target, and what was forgotten there is not brought back:
 /// forget and clean up there what is not to be kept.
 #[derive(Args, Debug)]
 pub struct Copy {
@@ -47,6 +50,16 @@ pub struct Copy {
     /// say unless said otherwise
     #[arg(long, value_name = "CLASS|none", value_parser = parse_class_or_none)]
     data_class: Option<ClassOrNone>,
+    /// Lock what is copied, and all that comes there later, for so long, such as 30d: in an S3 bucket that was made with
+    /// object lock
+    ///
+    /// It is a setting of the copy alone, which needs the passphrase. Later copies follow it by themselves; the copy's own
+    /// cleanup keeps the locks up.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    lock: Option<Duration>,
+    /// Who may take a lock away before its time: governance, whom the store's owner allows it; compliance, nobody
+    #[arg(long, value_name = "MODE", default_value = "governance", value_parser = parse_lock_mode, requires = "lock")]
+    lock_mode: LockMode,
     /// Compare and count; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -56,6 +69,28 @@ pub struct Copy {
 
 /// A vault's store, and the snapshots of it that are meant; all when there is no list.
 type Source = (Arc<dyn Store>, Option<Vec<SnapshotId>>);
+
+/// Makes the copy without any snapshot, if there is none, and sets its lock: from then on whoever writes there locks.
+fn give_lock(
+    source: &Arc<dyn Store>,
+    target: &Arc<dyn Store>,
+    request: &CopyRequest,
+    lock: &LockSetting,
+    credential: &Credential,
+    cache: &Path,
+    shown: &Shown,
+) -> Result<(), Failure> {
+    let empty = CopyRequest { snapshots: Some(Vec::new()), ..request.clone() };
+    copy(source, target, &empty, shown.progress())?;
+    Vault::open(target.clone(), credential, cache)?.set_lock(Some(lock))?;
+    Ok(())
+}
+
+/// Locks are a decision for when a bucket is made, and not for us to take.
+fn no_bucket(target: &Place) -> Failure {
+    let message = format!("there is nothing at {}", target.shown());
+    Failure::plain(message, "objects can be locked in a bucket that was made with object lock: make one")
+}
 
 impl Copy {
     pub fn run(&self, global: &Global, output: &Output) -> Result<Code, Failure> {
@@ -67,11 +102,21 @@ impl Copy {
         let limits = Limits { upload: None, download: self.limit_download };
         let (source, snapshots) = self.source(global, &place, limits)?;
         let limits = Limits { upload: self.limit_upload, download: None };
-        let store = target.open_or_make(limits, !self.dry_run)?;
-        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let may_make = !self.dry_run && (self.lock.is_none() || !target.has_buckets());
+        let store = target.open_or_make(limits, may_make)?;
+        let lock = self.lock.map(|period| LockSetting { period, mode: self.lock_mode });
+        let store = match (store, lock) {
+            (Some(store), _) => store,
+            (None, None) => Arc::new(MemoryStore::new()),
+            (None, Some(_)) => return Err(no_bucket(&target)),
+        };
         let data_class = self.data_class.clone().map(|ClassOrNone(class)| class);
-        let request = CopyRequest { snapshots, verify: self.verify, data_class, dry_run: self.dry_run };
+        let request = CopyRequest { snapshots, verify: self.verify, data_class, lock, dry_run: self.dry_run };
+        let credential = lock.map(|_| access::open_with_credential(global)).transpose()?;
         let shown = Shown::start(output);
+        if let (Some(lock), Some((_, credential)), false) = (&lock, credential, self.dry_run) {
+            give_lock(&source, &store, &request, lock, &credential, &settings::cache(global)?, &shown)?;
+        }
         let report = copy(&source, &store, &request, shown.progress());
         shown.end();
         let report = report?;

@@ -113,7 +113,7 @@ impl Recover {
         });
         let figures = json!({
             "location": place.shown(), "dry_run": self.dry_run, "objects": report.objects,
-            "recovered": report.back.len(), "lost": report.lost.len(),
+            "recovered": report.back.len(), "lost": report.lost.len(), "closed_again": report.closed_again,
         });
         output.summary("store recover", code, figures);
         Ok(code)

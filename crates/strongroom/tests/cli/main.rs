@@ -7,6 +7,7 @@ mod forget;
 mod help;
 mod json;
 mod keys;
+mod removed;
 mod runs;
 mod start;
 mod world;

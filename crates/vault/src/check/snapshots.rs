@@ -53,6 +53,8 @@ impl Check<'_> {
             let newest = &self.report.verified.newest;
             chain::rolled_back(newest, is_listed, &self.marks, &mut self.report.findings);
             links.iter().for_each(|link| link.saw(&mut self.report.verified));
+            let marked = self.marks.iter().map(|mark| mark.snapshot);
+            self.report.accounted = listed.iter().copied().chain(marked).collect();
         }
         Ok(())
     }

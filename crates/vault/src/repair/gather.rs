@@ -49,17 +49,7 @@ impl Repairing<'_> {
             self.heal(name, damage, How::PutBack);
             return Ok(());
         }
-        let mut gathered = None;
-        if let Some((table, is_certain)) = self.table(object).await? {
-            let found = self.by_table(object, is_there, &table, uses).await?;
-            // A fragment may lie. When all segments are there, the name of the object tells.
-            let lies = !is_certain && is_original(&table, &found, object) == Some(false);
-            gathered = (!lies).then_some(found);
-        }
-        let gathered = match gathered {
-            Some(gathered) => gathered,
-            None => self.without_table(object, uses).await?,
-        };
+        let gathered = self.gather(object, is_there, uses).await?;
         let mut lost = Vec::new();
         for (pack, needed) in uses {
             let found = gathered.iter().filter(|gathered| gathered.origin.pack == *pack);
@@ -111,29 +101,56 @@ impl Repairing<'_> {
         }
     }
 
-    /// The table of a pack, and whether it is certain: from the whole object at the replica, or else from a fragment
-    /// here. The damaged object's own could be what is damaged.
-    async fn table(&self, object: ObjectHash) -> Result<Option<(Trailer, bool)>, RepairError> {
-        if let Some((_, record)) = self.whole(object).await?
-            && let Ok(trailer) = Trailer::decode(&record.trailer)
-        {
-            return Ok(Some((trailer, true)));
-        }
-        if let Some((fragment, _)) = self.here.sources.get(&object) {
-            match self.store.get(&fragment.index_name(), FRAGMENT_MAX).await {
-                Ok(bytes) => {
-                    let packs = fragment::decode(&bytes, *fragment, self.vault()).unwrap_or_default();
-                    let found = packs.into_iter().find(|(record, _)| record.hash == object);
-                    if let Some((_, trailer)) = found {
-                        return Ok(Some((trailer, false)));
-                    }
-                }
-                Err(error) => {
-                    damage_of(error)?;
-                }
+    /// All that can be had of what a damaged object holds. Its own table could be what is damaged, so another tells.
+    async fn gather(
+        &mut self,
+        object: ObjectHash,
+        is_there: bool,
+        uses: &Uses,
+    ) -> Result<Vec<Gathered>, RepairError> {
+        let (fetched, mut incomplete) = (self.report.segments_fetched, None);
+        // First by a fragment, since then only what is missing is fetched. It may lie: when all segments are there, the name
+        // of the object tells.
+        if let Some(table) = self.indexed_table(object).await? {
+            let found = self.by_table(object, is_there, &table, uses).await?;
+            match is_original(&table, &found, object) {
+                Some(true) => return Ok(found),
+                None if !self.replica_has(object) => return Ok(found),
+                // Not all is there, and whoever has the whole object tells for certain what was in it.
+                None => incomplete = Some(table),
+                Some(false) => {}
             }
         }
-        Ok(None)
+        self.report.segments_fetched = fetched;
+        if let Some((_, record)) = self.whole(object).await?
+            && let Ok(table) = Trailer::decode(&record.trailer)
+        {
+            return self.by_table(object, is_there, &table, uses).await;
+        }
+        match incomplete {
+            Some(table) => self.by_table(object, is_there, &table, uses).await,
+            None => self.without_table(object, uses).await,
+        }
+    }
+
+    fn replica_has(&self, object: ObjectHash) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.shelf.packs.contains_key(&object))
+    }
+
+    /// What a fragment here says is in an object.
+    async fn indexed_table(&self, object: ObjectHash) -> Result<Option<Trailer>, RepairError> {
+        let Some((fragment, _)) = self.here.sources.get(&object) else { return Ok(None) };
+        match self.store.get(&fragment.index_name(), FRAGMENT_MAX).await {
+            Ok(bytes) => {
+                let packs = fragment::decode(&bytes, *fragment, self.vault()).unwrap_or_default();
+                let found = packs.into_iter().find(|(record, _)| record.hash == object);
+                Ok(found.map(|(_, trailer)| trailer))
+            }
+            Err(error) => {
+                damage_of(error)?;
+                Ok(None)
+            }
+        }
     }
 
     /// All that can be had of an object whose table is known: everything good in it, and the rest from the replica.
