@@ -56,6 +56,7 @@ impl Repairing<'_> {
             let lies = !is_certain && is_original(&table, &found, object) == Some(false);
             gathered = (!lies).then_some(found);
         }
+        let has_table = gathered.is_some();
         let gathered = match gathered {
             Some(gathered) => gathered,
             None => self.without_table(object, uses).await?,
@@ -71,7 +72,11 @@ impl Repairing<'_> {
             }
         }
         if !lost.is_empty() {
-            self.report.lost.push(Lost { object: name, damage, segments: lost.clone() });
+            let mut segments = lost.clone();
+            if is_there && !has_table {
+                self.leave_readable(object, &mut segments).await?;
+            }
+            self.report.lost.push(Lost { object: name, damage, segments });
             self.broken.insert(object, lost);
             return Ok(());
         }
@@ -225,6 +230,32 @@ impl Repairing<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Takes out of what is lost the segments that readers still find in the damaged object, by its own table. That is no
+    /// reason to move them: it could be the table that is damaged.
+    async fn leave_readable(
+        &self,
+        object: ObjectHash,
+        lost: &mut Vec<(PackId, SegmentSet)>,
+    ) -> Result<(), RepairError> {
+        let trailer = match read_trailer(self.store.as_ref(), object, self.vault()).await {
+            Ok(Ok((trailer, ..))) => trailer,
+            Ok(Err(_)) => return Ok(()),
+            Err(error) => {
+                damage_of(error)?;
+                return Ok(());
+            }
+        };
+        for (pack, segments) in lost.iter_mut() {
+            let mut rows = trailer.rows_of(*pack);
+            rows.retain(|row| segments.contains(row.number));
+            let read = read_each(self.store.as_ref(), object, &rows, self.watch).await?;
+            let readable: SegmentSet = read.into_iter().flatten().map(|sealed| sealed.number).collect();
+            *segments = segments.iter().filter(|number| !readable.contains(*number)).collect();
+        }
+        lost.retain(|(_, segments)| !segments.is_empty());
+        Ok(())
     }
 
     /// What the replica has of the packs that are needed, when nothing here tells what was in the object.
