@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
@@ -25,6 +25,8 @@ pub struct CopyRequest {
     pub verify: bool,
     /// The storage class at the target for packs of data; what the vault's settings say when `None`.
     pub data_class: Option<Option<StorageClass>>,
+    /// Forget at the target what the source has forgotten for good.
+    pub forget: bool,
     /// Only look.
     pub dry_run: bool,
 }
@@ -36,7 +38,7 @@ pub fn copy(
     request: &CopyRequest,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let CopyRequest { snapshots, verify, data_class, dry_run } = request.clone();
+    let CopyRequest { snapshots, verify, data_class, forget, dry_run } = request.clone();
     let runtime = new_runtime()?;
     let data_class = match data_class {
         Some(class) => class,
@@ -48,7 +50,13 @@ pub fn copy(
         let message = format!("what goes to the storage class {class} cannot be read back to be verified");
         return Err(Error::Setting(message));
     }
-    let options = Options { snapshots, verify, data_class, dry_run, ..Options::default() };
+    let forget = match (forget, dry_run) {
+        (false, _) => None,
+        // A dry run writes nothing, and asking the store for its clock would.
+        (true, true) => Some(SystemTime::now()),
+        (true, false) => Some(runtime.block_on(vault::store_clock(source.as_ref()))?),
+    };
+    let options = Options { snapshots, verify, data_class, forget, dry_run, ..Options::default() };
     let alarms = Alarms::default();
     let random = &mut content::random::identity;
     let timer = || alarms.next();
