@@ -256,7 +256,7 @@ impl Vault {
             return Err(Error::damaged(vault::name::DESCRIPTOR, damage.clone()));
         }
         if !self.keyring().can_read() {
-            return Err(Error::content(self.opened_with(), content::ContentError::WriteOnly));
+            return Err(Error::WriteOnly);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `key`: what opens the vault.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, Vault};
 use clap::{Args, Subcommand};
@@ -32,7 +33,9 @@ enum KeyVerb {
     List,
     /// Add another passphrase, or a key in a new file
     Add(Add),
-    /// Remove a key slot; never the last one
+    /// Remove a key slot; never the last one, nor the one that opened the vault
+    ///
+    /// It takes a key that opens everything: what another slot gives shows only when it is opened.
     Remove(Remove),
     /// Change the passphrase that the vault was opened with
     Passphrase(Passphrase),
@@ -171,7 +174,7 @@ pub fn add_key_file(
 }
 
 impl Renew {
-    fn run(&self, vault: &Vault, credential: Credential, output: &Output) -> Result<(), Failure> {
+    fn run(&self, vault: &Arc<Vault>, credential: Credential, output: &Output) -> Result<(), Failure> {
         let slots = vault.slots()?;
         let label = slots.iter().find(|slot| slot.opened_with).map_or("", |slot| &slot.label);
         let code = Credential::new_recovery_code();
