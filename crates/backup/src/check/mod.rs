@@ -236,8 +236,8 @@ fn tell_recorded(recorded: &BTreeSet<ObjectHash>, read: &[(ObjectHash, u64)], le
             Severity::Damage,
             pack.pack_name(),
             "an earlier check found it damaged, and a snapshot needs it",
-            "see `strongroom check --read-data` for what is affected; take it from a copy of the vault with \
-             `strongroom repair --from`, or forget the snapshots that cannot be restored",
+            "run `strongroom repair`, which reads it again: --from a copy of the vault it heals it; `strongroom check \
+             --read-data` says what is affected, and when those snapshots are forgotten the rest is whole",
         ));
     }
 }

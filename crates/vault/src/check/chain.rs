@@ -43,6 +43,8 @@ pub(super) fn check(
 ) {
     let forgotten: HashSet<(SnapshotId, SystemId, u64)> =
         marks.iter().map(|mark| (mark.snapshot, mark.system, mark.sequence)).collect();
+    // Of one that could not be read, who forgot it knew no more than its name.
+    let is_named = |id: SnapshotId| marks.iter().any(|mark| mark.snapshot == id);
     let by_id: HashMap<SnapshotId, &Link> = links.iter().map(|link| (link.id, link)).collect();
     for link in links {
         let mut say = |severity, message: String, advice: &str| {
@@ -82,7 +84,7 @@ pub(super) fn check(
                 .sequence
                 .checked_sub(1)
                 .is_some_and(|before| forgotten.contains(&(link.previous, link.system, before))) => {}
-            None if shows_loss(link) => say(
+            None if shows_loss(link) && !is_named(link.previous) => say(
                 Severity::Damage,
                 format!("the snapshot before it, {}, is gone, and nobody forgot it", link.previous.short()),
                 "find out who can delete in this store; take it from a copy of the vault with `strongroom repair --from`",
@@ -90,7 +92,8 @@ pub(super) fn check(
             None => say(
                 Severity::Note,
                 format!("the snapshot before it, {}, is not in the vault", link.previous.short()),
-                "nothing to do if only some snapshots were copied here; otherwise look for it in a copy of the vault",
+                "nothing to do if somebody removed it on purpose, or copied only some snapshots here; otherwise look for it \
+                 in a copy of the vault",
             ),
         }
     }
@@ -194,10 +197,23 @@ mod tests {
 
     #[test]
     fn a_gap_that_only_a_loss_explains_is_damage() {
-        let mut findings = Findings::default();
-        check(&[link(2, 1, 1, 1)], |_| false, &[], |link| link.sequence == 1, &mut findings);
-        let told: Vec<_> = findings.finish().into_iter().map(|finding| finding.severity).collect();
-        assert_eq!(told, [Severity::Damage]);
+        let told = |marks: &[Mark]| {
+            let mut findings = Findings::default();
+            check(&[link(2, 1, 1, 1)], |_| false, marks, |link| link.sequence == 1, &mut findings);
+            findings.finish().into_iter().map(|finding| finding.severity).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[]), [Severity::Damage]);
+        let mark = |n: u8| Mark {
+            nonce: [0; 16],
+            snapshot: ObjectHash::new([n; 32]),
+            system: SystemId::default(),
+            sequence: 0,
+            previous: ObjectHash::default(),
+            written: 0,
+            reason: String::new(),
+        };
+        assert_eq!(told(&[mark(9)]), [Severity::Damage], "another's");
+        assert_eq!(told(&[mark(1)]), [Severity::Note], "somebody forgot it who could not read it");
     }
 
     #[test]
