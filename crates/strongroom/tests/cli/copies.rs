@@ -230,3 +230,32 @@ fn salvage_names_the_files_of_snapshots_in_the_trash_too() {
     };
     assert_eq!((of(&all[0]), of(&all[1])), (1, 1), "{events:#?}");
 }
+
+#[test]
+fn a_copy_keeps_the_settings_that_it_was_given() {
+    let world = World::with_snapshot();
+    let delay = |vault: &str| world.json(&["--vault", vault, "settings"]).0[0]["delete_delay"].clone();
+    let day = 86_400;
+    world.ok(&["settings", "--delete-delay", "9d"]);
+    world.ok(&["copy", "--to", "far"]);
+    assert_eq!(delay("far"), 9 * day, "what is set at the vault comes along");
+    world.ok(&["settings", "--delete-delay", "10d"]);
+    world.ok(&["copy", "--to", "far"]);
+    assert_eq!(delay("far"), 10 * day);
+    world.ok(&["--vault", "far", "settings", "--delete-delay", "30d"]);
+    for days in ["11d", "12d"] {
+        world.ok(&["settings", "--delete-delay", days]);
+        world.ok(&["copy", "--to", "far"]);
+        assert_eq!(delay("far"), 30 * day);
+    }
+    world.ok(&["repair", "--from", "far"]);
+    assert_eq!(delay("vault"), 12 * day, "nor does the vault take those of the copy");
+    // What was lost here comes back all the same.
+    let newest =
+        world.objects("settings").into_iter().max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    world.ok(&["copy", "--to", "near"]);
+    fs::remove_file(newest.unwrap()).unwrap();
+    assert_eq!(delay("vault"), 11 * day);
+    world.ok(&["repair", "--from", "near"]);
+    assert_eq!(delay("vault"), 12 * day);
+}
