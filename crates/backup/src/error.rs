@@ -10,6 +10,8 @@ use vault::error::Damage;
 use vault::repair::RepairError;
 use vault::{VaultError, name};
 
+use crate::forget;
+
 /// What an error means for whoever called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
@@ -253,8 +255,11 @@ impl Error {
             Self::Restless => {
                 "run the same command again while the machine stays awake: what was stored is used"
             }
-            Self::Cleanup(CleanupError::Busy { .. }) => {
-                "wait for it; one that was killed is over when its lease ends"
+            Self::Cleanup(CleanupError::Busy { until }) => {
+                let until = forget::shown(vault::clock::seconds(*until));
+                return Some(format!(
+                    "wait for it; one that was killed is over at {until}, when its lease ends"
+                ));
             }
             Self::Copy(CopyError::Unreadable { .. }) => {
                 "run `strongroom repair --from` with the other vault: it puts back what is small and whole there"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, Vault};
+use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, SnapshotList, Vault};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -109,6 +109,7 @@ impl Key {
             }
             KeyVerb::Add(add) => {
                 add.run(&vault, output)?;
+                warn_of_newer_keys(&vault)?;
                 "key add"
             }
             KeyVerb::Remove(remove) => {
@@ -121,6 +122,7 @@ impl Key {
             }
             KeyVerb::Recovery(recovery) => {
                 recovery.run(&vault, output)?;
+                warn_of_newer_keys(&vault)?;
                 "key recovery"
             }
             KeyVerb::Renew(_) => "key renew",
@@ -128,6 +130,18 @@ impl Key {
         output.summary(verb, exit::DONE, json!({}));
         Ok(exit::DONE)
     }
+}
+
+/// What was added gives no more than the key that opened the vault.
+fn warn_of_newer_keys(vault: &Arc<Vault>) -> Result<(), Failure> {
+    let sealed = SnapshotList::load(vault)?.sealed;
+    if sealed.iter().any(|sealed| !sealed.is_write_only) {
+        output::note(
+            "warning: there are newer keys than those that opened the vault, and what was added just now does not have \
+             them; add it again with a passphrase or code that was made when the keys were renewed or later",
+        );
+    }
+    Ok(())
 }
 
 /// A new passphrase from a file, or asked for twice. What opens the vault now is never taken for the new one.

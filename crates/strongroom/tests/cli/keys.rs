@@ -243,6 +243,8 @@ fn nobody_removes_what_only_others_could_replace() {
         let refused = with(arguments, old);
         assert!(refused.code == Some(11) && refused.err.contains("newer keys"), "{refused:?}");
     }
+    let added = with(&["key", "recovery"], old);
+    assert!(added.code == Some(0) && added.err.contains("newer keys"), "{added:?}");
     // And their rules say what they do not see.
     let dry = with(&["forget", "--keep-last", "1", "--dry-run"], old);
     assert!(dry.out.contains("\"sealed\"") && dry.err.contains("no rule saw them"), "{dry:?}");
