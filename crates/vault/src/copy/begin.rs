@@ -143,7 +143,7 @@ impl Copying<'_> {
     /// Whether somebody changed the settings at the target: then it keeps them, since a later change at the source would
     /// count there instead.
     async fn is_set_on_its_own(
-        &self,
+        &mut self,
         there: &HashSet<ObjectHash>,
         here: &HashSet<ObjectHash>,
     ) -> Result<bool, CopyError> {
