@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
@@ -29,6 +29,8 @@ pub struct CopyRequest {
     pub data_class: Option<Option<StorageClass>>,
     /// How what is copied is locked; as the settings say that count at the target when `None`.
     pub lock: Option<LockSetting>,
+    /// Forget at the target what the source has forgotten for good.
+    pub forget: bool,
     /// Only look.
     pub dry_run: bool,
 }
@@ -40,7 +42,7 @@ pub fn copy(
     request: &CopyRequest,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let CopyRequest { snapshots, verify, data_class, lock, dry_run } = request.clone();
+    let CopyRequest { snapshots, verify, data_class, lock, forget, dry_run } = request.clone();
     let runtime = new_runtime()?;
     let asked = runtime.block_on(Asked::read(source, target))?;
     let data_class = data_class.unwrap_or(asked.data_class);
@@ -56,7 +58,13 @@ pub fn copy(
         let message = format!("what goes to the storage class {class} cannot be read back to be verified");
         return Err(Error::Setting(message));
     }
-    let options = Options { snapshots, verify, data_class, dry_run, ..Options::default() };
+    let forget = match (forget, dry_run) {
+        (false, _) => None,
+        // A dry run writes nothing, and asking the store for its clock would.
+        (true, true) => Some(SystemTime::now()),
+        (true, false) => Some(runtime.block_on(vault::store_clock(source.as_ref()))?),
+    };
+    let options = Options { snapshots, verify, data_class, forget, dry_run, ..Options::default() };
     let alarms = Alarms::default();
     let random = &mut content::random::identity;
     let timer = || alarms.next();

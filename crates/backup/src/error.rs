@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use content::ContentError;
 use store::StoreError;
-use vault::VaultError;
 use vault::collect::CleanupError;
 use vault::copy::CopyError;
 use vault::error::Damage;
 use vault::repair::RepairError;
+use vault::{VaultError, name};
+
+use crate::forget;
 
 /// What an error means for whoever called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,9 @@ pub enum Error {
     /// No key slot fits.
     #[error("{0}")]
     Slot(String),
+    /// What is asked for takes more than adding.
+    #[error("the key that opened the vault can only add to it")]
+    WriteOnly,
     /// Somebody wants to keep it.
     #[error("snapshot {snapshot} is {how}")]
     Pinned {
@@ -208,9 +213,13 @@ impl Error {
                 "make one with `strongroom init`, or name another place"
             }
             Self::Vault(VaultError::Newer { .. }) => "update this program; nothing is wrong with the vault",
+            Self::Vault(VaultError::Damaged { object, .. }) if object == name::DESCRIPTOR => {
+                "take it from a copy of the vault with `strongroom repair --from`; until then it can be read, and not added to"
+            }
             Self::Vault(VaultError::Damaged { .. }) => {
                 "run `strongroom check` to see what is affected; the rest can still be restored"
             }
+            Self::WriteOnly => "use the vault's passphrase or its recovery code",
             Self::Content { source: ContentError::WriteOnly, .. } => {
                 "this key can only add; use the vault's passphrase or its recovery code"
             }
@@ -223,7 +232,8 @@ impl Error {
             Self::Cache(_) => "free space or fix rights there; the cache may be deleted at any time",
             Self::WrongKey { .. } => "check which passphrase belongs to this vault, or use its recovery code",
             Self::DamagedSlots { .. } => {
-                "use another passphrase, key file or the recovery code; or put the object back from a copy of the vault"
+                "use another passphrase, key file or the recovery code; or take the object from a copy of the vault with \
+                 `strongroom repair --from`"
             }
             Self::VaultExists { .. } => "use it as it is, or choose another place for a new one",
             Self::NoSuchSnapshot(_) => "see `strongroom snapshots` for what there is",
@@ -245,14 +255,17 @@ impl Error {
             Self::Restless => {
                 "run the same command again while the machine stays awake: what was stored is used"
             }
-            Self::Cleanup(CleanupError::Busy { .. }) => {
-                "wait for it; one that was killed is over when its lease ends"
+            Self::Cleanup(CleanupError::Busy { until }) => {
+                let until = forget::shown(vault::clock::seconds(*until));
+                return Some(format!(
+                    "wait for it; one that was killed is over at {until}, when its lease ends"
+                ));
             }
             Self::Copy(CopyError::Unreadable { .. }) => {
                 "run `strongroom repair --from` with the other vault: it puts back what is small and whole there"
             }
             Self::Copy(CopyError::ForeignVault { .. }) => {
-                "name an empty place, or one that holds a copy of this vault"
+                "name a place that holds a copy of this vault, or for a new copy an empty one"
             }
             Self::Repair(RepairError::NoDescriptor) => "name a copy of the vault with --from",
             Self::Repair(_) => {

@@ -36,7 +36,7 @@ mod tree_walk;
 mod vault_access;
 
 pub use abilities::record_abilities;
-pub use check::{CheckReport, Finding, ReadData, Severity, check};
+pub use check::{CheckReport, Finding, ReadData, Severity, check, check_sealed};
 pub use cleanup::{CleanupRequest, clean_up, clean_up_regrouping};
 pub use content::body::{Body, Problem, ProblemKind, Statistics};
 pub use content::secret::SecretText;

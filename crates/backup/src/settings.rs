@@ -20,6 +20,9 @@ use crate::{Error, Vault};
 /// No longer delay can be asked for. Who mistypes one must wait for it to pass.
 pub const DELETE_DELAY_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
+/// How often a change is written because somebody made another at the same moment.
+const TRIES: usize = 4;
+
 /// No longer lock can be asked for. Who mistypes one must wait for it to end.
 pub const LOCK_PERIOD_MAX: Duration = DELETE_DELAY_MAX;
 
@@ -218,47 +221,34 @@ impl Vault {
         Ok(self.classes()?.may_be_cold)
     }
 
-    /// Writes a new version of the settings, if the change makes one.
-    fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<bool, Error> {
+    /// Writes a new version of the settings, if the change makes one. Somebody may do so at the same moment, and know nothing
+    /// of this change: then the one that counts is given both.
+    fn change_settings(&self, change: impl Fn(&mut Settings)) -> Result<bool, Error> {
         self.may_change()?;
-        let records = self.settings_records()?;
-        for record in &records {
-            // To follow a version that this program cannot read could undo what it says.
-            if let Err(damage) = &record.content
-                && damage.is_newer()
-            {
-                return Err(Error::damaged(record.object.name.clone(), damage.clone()));
+        let mut written: Option<String> = None;
+        for _ in 0..TRIES {
+            let records = self.settings_records()?;
+            for record in &records {
+                // To follow a version that this program cannot read could undo what it says.
+                if let Err(damage) = &record.content
+                    && damage.is_newer()
+                {
+                    return Err(Error::damaged(record.object.name.clone(), damage.clone()));
+                }
             }
+            let first = settings::initial_delay(self.descriptor());
+            let Some(next) = next_settings(&records, first, written.as_deref(), &change) else { break };
+            written = Some(self.write_settings(&next)?);
         }
-        let before = records
-            .iter()
-            .filter_map(|record| Some((&record.object.name, record.content.as_ref().ok()?)))
-            .next_back();
-        let delete_delay = Delays::new(self.descriptor(), &records).newest().as_secs();
-        let same = match before {
-            None => Settings {
-                sequence: 1,
-                previous: ObjectHash::default(),
-                delete_delay,
-                extensions: Vec::new(),
-            },
-            Some((name, before)) => Settings {
-                sequence: before.sequence.saturating_add(1),
-                previous: ObjectHash::from_object_name(name).unwrap_or_default(),
-                delete_delay,
-                extensions: before.extensions.clone(),
-            },
-        };
-        let mut next = same.clone();
-        change(&mut next);
-        if next == same {
-            return Ok(false);
-        }
-        let mut bytes = next.encode_unsigned(self.id(), &self.descriptor().owner);
+        Ok(written.is_some())
+    }
+
+    /// Signs and stores settings; the object's name.
+    fn write_settings(&self, settings: &Settings) -> Result<String, Error> {
+        let mut bytes = settings.encode_unsigned(self.id(), &self.descriptor().owner);
         let signature = self.keyring().sign(SIGNING_CONTEXT, &bytes);
         bytes.extend_from_slice(&signature);
-        self.wait(settings::write(self.store().as_ref(), bytes))?;
-        Ok(true)
+        Ok(self.wait(settings::write(self.store().as_ref(), bytes))?)
     }
 
     /// Whether this key may do more than add, and the vault is whole enough for it.
@@ -267,8 +257,108 @@ impl Vault {
             return Err(Error::damaged(vault::name::DESCRIPTOR, damage.clone()));
         }
         if !self.keyring().can_read() {
-            return Err(Error::content(self.opened_with(), content::ContentError::WriteOnly));
+            return Err(Error::WriteOnly);
         }
         Ok(())
+    }
+}
+
+/// The version that is to be written so that a change counts; `None` when nothing is. `written` is the one that was written for
+/// it before: it is enough unless somebody wrote another with the same number, without having read it.
+fn next_settings(
+    records: &[Record<Settings>],
+    first_delay: Duration,
+    written: Option<&str>,
+    change: impl Fn(&mut Settings),
+) -> Option<Settings> {
+    let readable: Vec<(&str, &Settings)> = records
+        .iter()
+        .filter_map(|record| Some((record.object.name.as_str(), record.content.as_ref().ok()?)))
+        .collect();
+    let newest = readable.last().copied();
+    let mut base = newest;
+    if let Some(written) = written {
+        let (_, own) = readable.iter().find(|(name, _)| *name == written)?;
+        let is_rival =
+            |(name, other): &&(&str, &Settings)| other.sequence == own.sequence && *name != written;
+        let rival = readable.iter().rev().find(is_rival)?;
+        if newest.is_some_and(|(name, _)| name == written) {
+            base = Some(*rival);
+        }
+    }
+    let next = Settings {
+        sequence: newest.map_or(0, |(_, newest)| newest.sequence).saturating_add(1),
+        previous: newest.and_then(|(name, _)| ObjectHash::from_object_name(name)).unwrap_or_default(),
+        delete_delay: base.map_or(first_delay.as_secs(), |(_, base)| base.delete_delay),
+        extensions: base.map(|(_, base)| base.extensions.clone()).unwrap_or_default(),
+    };
+    let mut changed = next.clone();
+    change(&mut changed);
+    let counts = |settings: &Settings| (settings.delete_delay, settings.extensions.clone());
+    let now = newest.map_or((first_delay.as_secs(), Vec::new()), |(_, newest)| counts(newest));
+    (counts(&changed) != now).then_some(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::ObjectInfo;
+
+    /// A version of settings under a name.
+    fn version(name: u8, sequence: u64, delete_delay: u64, tags: &[u64]) -> Record<Settings> {
+        let name = format!("{}{}", name::SETTINGS, ObjectHash::of(&[name]));
+        let extensions = tags.iter().map(|tag| (*tag, Bytes::new())).collect();
+        let settings = Settings { sequence, previous: ObjectHash::default(), delete_delay, extensions };
+        let object = ObjectInfo { name, size: 0, modified: SystemTime::UNIX_EPOCH };
+        Record { object, content: Ok(settings) }
+    }
+
+    fn next(
+        records: &[Record<Settings>],
+        written: Option<usize>,
+        change: impl Fn(&mut Settings),
+    ) -> Option<Settings> {
+        let written = written.map(|place| records[place].object.name.as_str());
+        next_settings(records, Duration::from_secs(7), written, change)
+    }
+
+    fn longer(settings: &mut Settings) {
+        settings.delete_delay = 30;
+    }
+
+    fn tagged(settings: &mut Settings) {
+        settings.extensions.retain(|(tag, _)| *tag != 5);
+        settings.extensions.push((5, Bytes::new()));
+    }
+
+    #[test]
+    fn a_change_follows_the_newest_and_what_changes_nothing_is_not_written() {
+        let first = next(&[], None, longer).unwrap();
+        assert_eq!((first.sequence, first.previous, first.delete_delay), (1, ObjectHash::default(), 30));
+        assert_eq!(next(&[], None, |settings| settings.delete_delay = 7), None);
+        let there = [version(1, 1, 9, &[]), version(2, 2, 9, &[4])];
+        let second = next(&there, None, longer).unwrap();
+        assert_eq!((second.sequence, second.previous), (3, ObjectHash::of(&[2])));
+        assert_eq!((second.delete_delay, second.extensions.len()), (30, 1));
+        assert_eq!(next(&[version(1, 1, 30, &[])], None, longer), None);
+    }
+
+    #[test]
+    fn of_two_changes_at_once_neither_is_lost() {
+        let alone = [version(1, 1, 30, &[])];
+        assert_eq!(next(&alone, Some(0), longer), None);
+        assert_eq!(next(&[], None, tagged).map(|next| next.sequence), Some(1));
+        // Both wrote the first version; the second of them counts.
+        let both = [version(1, 1, 30, &[]), version(2, 1, 7, &[5])];
+        for (place, change) in [(0, longer as fn(&mut Settings)), (1, tagged)] {
+            let merged = next(&both, Some(place), change).unwrap();
+            assert_eq!((merged.sequence, merged.delete_delay, merged.extensions.len()), (2, 30, 1));
+            assert_eq!(merged.previous, ObjectHash::of(&[2]));
+        }
+        // Who comes later finds that the other has seen to it.
+        let merged = [version(1, 1, 30, &[]), version(2, 1, 7, &[5]), version(3, 2, 30, &[5])];
+        for (place, change) in [(0, longer as fn(&mut Settings)), (1, tagged)] {
+            assert_eq!(next(&merged, Some(place), change), None);
+        }
     }
 }

@@ -11,7 +11,7 @@ use store::{ObjectInfo, Store};
 use vault::error::Damage;
 use vault::{ObjectHash, VaultId, name};
 
-use crate::{Credential, Error, PassphraseCost, SlotKind, Vault};
+use crate::{Credential, Error, PassphraseCost, SlotKind, SnapshotList, Vault};
 
 /// How many slots are fetched at once.
 const AT_ONCE: usize = 8;
@@ -137,7 +137,7 @@ impl Vault {
     /// Adds a slot. A key that can only add cannot give others the right to read.
     pub fn add_slot(&self, slot: &NewSlot) -> Result<SlotInfo, Error> {
         if !self.keyring().can_read() && !slot.write_only {
-            return Err(Error::content(self.opened_with(), content::ContentError::WriteOnly));
+            return Err(Error::WriteOnly);
         }
         self.put_slot(self.keyring(), slot)
     }
@@ -145,7 +145,11 @@ impl Vault {
     /// Gives the vault new keys: whatever is stored from now on is sealed with them. They are in `slots`, whose first
     /// takes the place of the slot that the vault was opened with; all others give the old keys only, which open what was
     /// stored before. Names of chunks, cutting and signatures stay as they are. The open vault goes on with its keys.
-    pub fn renew_keys(&self, slots: &[NewSlot]) -> Result<Vec<SlotInfo>, Error> {
+    pub fn renew_keys(self: &Arc<Self>, slots: &[NewSlot]) -> Result<Vec<SlotInfo>, Error> {
+        if !self.keyring().can_read() {
+            return Err(Error::WriteOnly);
+        }
+        self.must_open_everything()?;
         let refused = |error| Error::content(self.opened_with(), error);
         let keyring = self.keyring().with_new_epoch().map_err(refused)?;
         let mut added = Vec::with_capacity(slots.len());
@@ -187,8 +191,22 @@ impl Vault {
         })
     }
 
+    /// An error unless the key opens every snapshot: there may be newer keys than its own.
+    fn must_open_everything(self: &Arc<Self>) -> Result<(), Error> {
+        match SnapshotList::load(self)?.sealed.first() {
+            Some(sealed) => Err(sealed.error()),
+            None => Ok(()),
+        }
+    }
+
     /// Removes the slot whose id starts with `prefix`; never the last one that is whole.
-    pub fn remove_slot(&self, prefix: &str) -> Result<SlotInfo, Error> {
+    ///
+    /// What a slot gives shows only when it is opened: others may be able to add and not to read, or have only keys from
+    /// before. So what opened the vault stays, and it must open everything; whoever may remove slots then can read all.
+    pub fn remove_slot(self: &Arc<Self>, prefix: &str) -> Result<SlotInfo, Error> {
+        if !self.keyring().can_read() {
+            return Err(Error::WriteOnly);
+        }
         let slots = self.slots()?;
         let mut fitting = slots.iter().filter(|slot| !prefix.is_empty() && slot.id.starts_with(prefix));
         let slot = match (fitting.next(), fitting.next()) {
@@ -201,6 +219,12 @@ impl Vault {
             let last = format!("{} is the last key slot: without it nobody could open the vault", slot.id);
             return Err(Error::Slot(last));
         }
+        if slot.opened_with {
+            let used =
+                format!("{} opened the vault just now: open it with what stays to remove this", slot.id);
+            return Err(Error::Slot(used));
+        }
+        self.must_open_everything()?;
         self.wait(self.store().discard(&format!("{}{}", name::KEYS, slot.id)))?;
         Ok(slot)
     }

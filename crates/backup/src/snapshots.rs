@@ -50,7 +50,8 @@ pub struct SealedSnapshot {
 }
 
 impl SealedSnapshot {
-    fn error(&self) -> Error {
+    /// Why it is not opened.
+    pub(crate) fn error(&self) -> Error {
         let why = match self.is_write_only {
             true => ContentError::WriteOnly,
             false => ContentError::UnknownEpoch(self.epoch),
@@ -203,6 +204,7 @@ impl SnapshotList {
     fn sort(&mut self) {
         let place = |snapshot: &Arc<Snapshot>| (snapshot.envelope.time, snapshot.id);
         self.snapshots.sort_by_key(place);
+        self.sealed.sort_by_key(|sealed| (sealed.envelope.time, sealed.id));
         self.trash.sort_by_key(|one| (one.snapshot.is_err(), one.snapshot.as_ref().ok().map(place)));
     }
 

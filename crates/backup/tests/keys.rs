@@ -128,7 +128,12 @@ fn a_key_that_can_only_add_goes_on_with_the_chain_and_renews_nothing() {
     let error = list.find("latest", &Filter::default()).unwrap_err();
     assert!(error.to_string().contains("only add") || error.hint().unwrap().contains("only add"), "{error}");
     let renewed = machine.renew_keys(&[slot()]);
-    assert!(matches!(renewed, Err(Error::Content { .. })), "{renewed:?}");
+    assert!(matches!(renewed, Err(Error::WriteOnly)), "{renewed:?}");
+    let [one, other] = &vault.slots().unwrap()[..] else { panic!("{:?}", vault.slots()) };
+    let used = if one.opened_with { one } else { other };
+    assert!(matches!(machine.remove_slot(&used.id), Err(Error::WriteOnly)));
+    assert!(matches!(vault.remove_slot(&used.id), Err(Error::Slot(_))), "what is left can only add");
+    assert_eq!(vault.slots().unwrap().len(), 2);
 
     let list = SnapshotList::load(&vault).unwrap();
     let numbers: Vec<_> = list.snapshots.iter().map(|snapshot| snapshot.envelope.sequence).collect();

@@ -1,7 +1,8 @@
 //! Getting at a vault: where it is, its store, and opening it.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -167,7 +168,29 @@ impl Place {
         let real = |folder: &PathBuf| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
         match (&self.location, &other.location) {
             (Location::Folder(one), Location::Folder(two)) => real(one) == real(two),
-            (one, two) => self.prefix == other.prefix && one == two,
+            (one, two) => one == two && !self.has_settings_of_its_own() && !other.has_settings_of_its_own(),
+        }
+    }
+
+    /// Whether the environment says of this place alone how to reach it: the same name may be another store then.
+    fn has_settings_of_its_own(&self) -> bool {
+        let concerns = |name: &OsStr| name.as_encoded_bytes().starts_with(self.prefix.as_bytes());
+        !self.prefix.is_empty() && std::env::vars_os().any(|(name, _)| concerns(&name))
+    }
+
+    /// Whether it is a place inside another one, as far as their names tell.
+    pub fn is_inside(&self, other: &Self) -> bool {
+        let is_below = |one: &Bucket, two: &Bucket| {
+            let below = one.prefix.strip_prefix(&two.prefix);
+            one.name == two.name && below.is_some_and(|rest| two.prefix.is_empty() || rest.starts_with('/'))
+        };
+        match (&self.location, &other.location) {
+            (Location::Folder(one), Location::Folder(two)) => real_path(one).starts_with(real_path(two)),
+            (Location::Swift(one), Location::Swift(two)) | (Location::S3(one), Location::S3(two)) => {
+                let is_same_store = !self.has_settings_of_its_own() && !other.has_settings_of_its_own();
+                is_same_store && one != two && is_below(one, two)
+            }
+            _ => false,
         }
     }
 
@@ -296,6 +319,14 @@ fn ask_until(
 /// A slot for a credential at the standard cost.
 pub fn slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.to_owned(), cost: PassphraseCost::STANDARD, write_only: false }
+}
+
+/// A path without links, also of what is yet to be made.
+fn real_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let joined = there.and_then(|(above, real)| Some(real.join(absolute.strip_prefix(above).ok()?)));
+    joined.unwrap_or(absolute)
 }
 
 /// Whether there is no store.

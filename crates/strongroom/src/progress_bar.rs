@@ -105,8 +105,14 @@ fn tail(text: &str, width: usize) -> String {
 fn describe(progress: &Progress, elapsed: Duration) -> String {
     let bytes = progress.bytes();
     let seconds = elapsed.as_secs_f64().max(0.001);
-    let mut text = format!("{}: {}", progress.stage(), output::count(progress.files(), "file"));
-    text.push_str(&format!(", {}", output::size(bytes)));
+    let stage = progress.stage();
+    let mut text = if stage.is_empty() { "starting".to_owned() } else { stage.to_owned() };
+    text.push_str(": ");
+    if progress.files() > 0 {
+        // Whoever keeps a vault without a key sees none.
+        text.push_str(&format!("{}, ", output::count(progress.files(), "file")));
+    }
+    text.push_str(&output::size(bytes));
     if progress.bytes_total() > 0 {
         text.push_str(&format!(" of {}", output::size(progress.bytes_total().max(bytes))));
     }

@@ -21,7 +21,7 @@ mod packs;
 mod records;
 mod snapshots;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use store::{Kind, Store, StoreError};
@@ -108,6 +108,8 @@ pub struct Report {
     pub copies_arrive: bool,
     /// Packs in cold storage, of which nothing could be read.
     pub cold: HashSet<ObjectHash>,
+    /// Packs that snapshots need and that an earlier check wrote down as damaged; what is wrong with others is found here.
+    pub recorded: BTreeSet<ObjectHash>,
     /// It was ended early: the rest was not looked at.
     pub ended_early: bool,
 }
@@ -137,6 +139,7 @@ pub async fn check(
     check.small_records().await?;
     check.pack_sizes();
     check.snapshots().await?;
+    check.keep_recorded();
     check.unused();
     check.leave_what_goes();
     if !check.report.ended_early {
@@ -309,8 +312,8 @@ impl<'a> Check<'a> {
 
     /// Says that a whole pack is of no use.
     fn pack_fault(&mut self, object: ObjectHash, damage: &Damage) -> Option<usize> {
-        let advice =
-            "put it back from a copy of the vault; everything that does not need it can still be restored";
+        let advice = "take it from a copy of the vault with `strongroom repair --from`; everything that does not need it can still be \
+             restored";
         let number = self.report.findings.add(Finding::of(object.pack_name(), damage, advice))?;
         self.fault(object, number);
         Some(number)
@@ -341,6 +344,15 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Of what was written down as damaged only what matters: something needs it, it was not replaced, and nothing worse is
+    /// known of it.
+    fn keep_recorded(&mut self) {
+        let Self { report, holders, needed, faults, .. } = self;
+        report.recorded.retain(|object| {
+            needed.contains(object) && !holders.is_condemned(*object) && !faults.contains_key(object)
+        });
+    }
+
     /// What is about to be deleted and nothing needs is not read: it may be damaged, and was replaced.
     fn leave_what_goes(&mut self) {
         let (holders, needed) = (&self.holders, &self.needed);
@@ -353,7 +365,10 @@ impl<'a> Check<'a> {
             return;
         }
         // What was condemned and is needed after all is in none on purpose, until it is moved.
-        let unnamed = || self.not_indexed.keys().filter(|object| !self.holders.is_condemned(**object));
+        // Nor is what a salvage took out.
+        let is_out =
+            |object: &ObjectHash| self.holders.is_condemned(*object) || self.report.recorded.contains(object);
+        let unnamed = || self.not_indexed.keys().filter(|object| !is_out(object));
         if let Some(first) = unnamed().min() {
             let count = unnamed().count();
             self.report.findings.add(Finding::new(
@@ -389,8 +404,8 @@ async fn read_descriptor(
     store: &Arc<dyn Store>,
     findings: &mut Findings,
 ) -> Result<Option<Descriptor>, VaultError> {
-    let advice = "put it back from a copy of the vault: it is small and never changes; until then the vault can be read \
-                  with a key, but not added to";
+    let advice = "take it from a copy of the vault with `strongroom repair --from`: it is small and never changes; until then \
+                  the vault can be read with a key, but not added to";
     match store.get(name::DESCRIPTOR, DESCRIPTOR_MAX).await {
         Ok(bytes) => match Descriptor::decode(&bytes) {
             Ok(descriptor) => return Ok(Some(descriptor)),

@@ -9,26 +9,29 @@ mod affected;
 mod data;
 mod graph;
 mod lengths;
+mod sealed;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use store::Store;
 use vault::check::{FINDINGS_MAX, Findings, Loss, ReadPacks, Report, Watch};
 use vault::damage::{self, DamagedPack};
 use vault::segments::SegmentSet;
 use vault::verified::{StoredPack, Verified};
-use vault::{ObjectHash, PackId, VaultError, name};
+use vault::{ObjectHash, PackId, VaultError, VaultId, name};
 
+pub use sealed::check_sealed;
 pub use vault::check::{Finding, Severity};
 
 use crate::repair::LostFile;
 use crate::{Error, Progress, ReadingTenure, SnapshotList, Vault, slots};
 
 /// What to do about a pack that is not whole.
-const PACK_ADVICE: &str = "put it back from a copy of the vault, or run a backup while the files are still there: it \
-                           stores them again; everything else can still be restored";
+const PACK_ADVICE: &str = "take it from a copy of the vault with `strongroom repair --from`, or run a backup while the files \
+                           are still there: it stores them again; everything else can still be restored";
 
 /// How much of the data is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,7 +110,7 @@ pub fn check(
 ) -> Result<CheckReport, Error> {
     let begun = Instant::now();
     let _tenure = ReadingTenure::begin(vault);
-    let packs = which_packs(vault, read_data)?;
+    let packs = vault.wait(which_packs(vault.store(), vault.id(), read_data))?;
     let list = match vault.keyring().can_read() {
         // What is in the trash can be brought back, so it must be whole as well.
         true => Some(SnapshotList::load(vault)?.with_trash()),
@@ -137,6 +140,7 @@ pub fn check(
         stored,
         verified,
         cold,
+        recorded,
         ..
     } = report;
     let mut ledger = Ledger { findings, losses, unread: cold };
@@ -167,9 +171,11 @@ pub fn check(
         };
         ledger.findings.add(Finding::new(Severity::Note, vault.opened_with(), found, advice));
     }
-    record_damage(vault, &mut ledger)?;
+    let read = vault::check::choose(&stored, &packs);
+    tell_recorded(&recorded, &read, &mut ledger);
+    vault.wait(record_damage(vault.store(), vault.id(), &mut ledger))?;
     if !matches!(packs, ReadPacks::None) {
-        record_verified(vault, verified, &vault::check::choose(&stored, &packs), &stored, &mut ledger)?;
+        vault.wait(record_verified(vault.store(), vault.id(), verified, &read, &stored, &mut ledger))?;
     }
     Ok(CheckReport {
         snapshots,
@@ -187,7 +193,11 @@ pub(crate) fn lost_files(
     lost: &[(PackId, SegmentSet)],
     progress: &Arc<Progress>,
 ) -> Result<Vec<LostFile>, Error> {
-    let list = SnapshotList::load(vault)?;
+    // What is in the trash can be brought back, and who cannot open a snapshot cannot say what it lost.
+    let list = SnapshotList::load(vault)?.with_trash();
+    if let Some(sealed) = list.sealed.first() {
+        return Err(sealed.error());
+    }
     let mut findings = Findings::default();
     let Some(finding) = findings.add(Finding::new(Severity::Damage, name::PACKS, "it is lost", "")) else {
         return Ok(Vec::new());
@@ -204,7 +214,11 @@ pub(crate) fn lost_files(
     affected::all(vault, &list, &graph, &ledger, progress)
 }
 
-fn which_packs(vault: &Arc<Vault>, read_data: ReadData) -> Result<ReadPacks, Error> {
+async fn which_packs(
+    store: &Arc<dyn Store>,
+    vault: VaultId,
+    read_data: ReadData,
+) -> Result<ReadPacks, Error> {
     Ok(match read_data {
         ReadData::No => ReadPacks::None,
         ReadData::All => ReadPacks::All,
@@ -214,16 +228,32 @@ fn which_packs(vault: &Arc<Vault>, read_data: ReadData) -> Result<ReadPacks, Err
             ReadPacks::Sample { percent, seed }
         }
         ReadData::Due(max_age) => {
-            let now = vault.wait(vault::store_clock(vault.store().as_ref()))?;
-            let verified = vault.wait(Verified::read(vault.store().as_ref(), vault.id()))?;
-            ReadPacks::Due { verified: Arc::new(verified), now, max_age }
+            let now = vault::store_clock(store.as_ref()).await?;
+            let verified = Arc::new(Verified::read(store.as_ref(), vault).await?);
+            ReadPacks::Due { verified, now, max_age }
         }
     })
 }
 
+/// Tells of packs that an earlier check found damaged, and that this one did not read.
+fn tell_recorded(recorded: &BTreeSet<ObjectHash>, read: &[(ObjectHash, u64)], ledger: &mut Ledger) {
+    let known: HashSet<ObjectHash> = ledger.losses.iter().map(|loss| loss.object).collect();
+    let read: HashSet<ObjectHash> = read.iter().map(|(pack, _)| *pack).collect();
+    for pack in recorded.iter().filter(|pack| !known.contains(*pack) && !read.contains(*pack)) {
+        ledger.findings.add(Finding::new(
+            Severity::Damage,
+            pack.pack_name(),
+            "an earlier check found it damaged, and a snapshot needs it",
+            "run `strongroom repair`, which reads it again: --from a copy of the vault it heals it; `strongroom check \
+             --read-data` says what is affected, and when those snapshots are forgotten the rest is whole",
+        ));
+    }
+}
+
 /// Writes down which packs were found whole. A vault that takes no writes is no reason to fail.
-fn record_verified(
-    vault: &Arc<Vault>,
+async fn record_verified(
+    store: &Arc<dyn Store>,
+    vault: VaultId,
     mut verified: Verified,
     read: &[(ObjectHash, u64)],
     stored: &[StoredPack],
@@ -231,14 +261,13 @@ fn record_verified(
 ) -> Result<(), Error> {
     let unread = &ledger.unread;
     let lost: HashSet<ObjectHash> = ledger.losses.iter().map(|loss| loss.object).collect();
-    let written = vault.wait(async {
-        let store = vault.store().as_ref();
-        let now = vault::clock::seconds(vault::store_clock(store).await?);
+    let written = async {
+        let now = vault::clock::seconds(vault::store_clock(store.as_ref()).await?);
         let whole = |(pack, _): &&(ObjectHash, u64)| !lost.contains(pack) && !unread.contains(pack);
         read.iter().filter(whole).for_each(|(pack, _)| verified.note(*pack, now));
-        verified.write(store, vault.id(), content::random::identity(), stored).await
-    });
-    match written {
+        verified.write(store.as_ref(), vault, content::random::identity(), stored).await
+    };
+    match written.await {
         Err(VaultError::Store(error)) if error.kind == store::Kind::Gone => Err(error.into()),
         Err(error) => {
             ledger.findings.add(Finding::new(
@@ -294,7 +323,7 @@ fn snapshot_bodies(list: &SnapshotList, ledger: &mut Ledger) {
         if ledger.findings.iter().any(|finding| finding.object == *object) {
             continue;
         }
-        let advice = "this snapshot cannot be restored; put the object back from a copy of the vault";
+        let advice = "this snapshot cannot be restored; take it from a copy of the vault with `strongroom repair --from`";
         let mut finding = Finding::of(object.clone(), damage, advice);
         if let Some(id) = ObjectHash::from_object_name(object) {
             finding.affect(id.short());
@@ -320,7 +349,7 @@ fn finding_of(error: Error, advice: &str) -> Result<Finding, Error> {
 }
 
 /// Writes down in the vault which packs are not to be relied on. A vault that takes no writes is no reason to fail.
-fn record_damage(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
+async fn record_damage(store: &Arc<dyn Store>, vault: VaultId, ledger: &mut Ledger) -> Result<(), Error> {
     let is_damage = |loss: &&Loss| {
         let finding = ledger.findings.iter().nth(loss.finding);
         loss.snapshot.is_none() && finding.is_some_and(|finding| finding.severity == Severity::Damage)
@@ -335,7 +364,7 @@ fn record_damage(vault: &Arc<Vault>, ledger: &mut Ledger) -> Result<(), Error> {
     if packs.is_empty() {
         return Ok(());
     }
-    match vault.wait(damage::record(vault.store().as_ref(), vault.id(), &packs)) {
+    match damage::record(store.as_ref(), vault, &packs).await {
         Ok(_) => {}
         Err(VaultError::Store(error)) if error.kind == store::Kind::Gone => return Err(error.into()),
         Err(error) => {

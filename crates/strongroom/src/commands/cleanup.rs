@@ -6,7 +6,7 @@ use ::backup::{CleanupReport, CleanupRequest, clean_up, clean_up_regrouping};
 use clap::Args;
 use serde_json::json;
 
-use super::units::{parse_duration, parse_percent, parse_share, parse_size};
+use super::units::{parse_duration, parse_percent, parse_share, parse_size_or_none};
 use crate::access::{self, Limits, Place};
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -24,8 +24,8 @@ pub struct Cleanup {
     /// Put up with this share of unused bytes, against those in use, before packs are joined
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_share)]
     max_unused: f64,
-    /// Move no more bytes than this
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    /// Move no more bytes than this, such as 5G; 0 only deletes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_none)]
     max_move: Option<u64>,
     /// Leave data that no snapshot ever needed alone for so long: an interrupted backup goes on with it
     #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = parse_duration)]
@@ -49,6 +49,11 @@ pub struct Cleanup {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What a dry run says will be free: what is condemned, without what is moved out of it.
+fn to_free(report: &CleanupReport) -> u64 {
+    report.bytes_condemned.saturating_sub(report.bytes_moved)
 }
 
 impl Cleanup {
@@ -85,7 +90,8 @@ impl Cleanup {
             "dry_run": self.dry_run, "snapshots_deleted": report.snapshots_deleted,
             "packs_deleted": report.packs_deleted, "bytes_freed": report.bytes_freed,
             "snapshots_condemned": report.snapshots_condemned, "packs_condemned": report.packs_condemned,
-            "bytes_condemned": report.bytes_condemned, "kept": report.kept,
+            "segments_condemned": report.segments_condemned, "bytes_condemned": report.bytes_condemned,
+            "bytes_to_free": self.dry_run.then(|| to_free(&report)), "kept": report.kept,
             "segments_moved": report.segments_moved, "bytes_moved": report.bytes_moved,
             "packs_unfinished": report.unfinished.0, "bytes_unfinished": report.unfinished.1,
             "bytes_live": report.bytes_live, "bytes_unused": report.bytes_unused,
@@ -104,19 +110,24 @@ impl Cleanup {
         let would = |is: &str, would: &str| if self.dry_run { would.to_owned() } else { is.to_owned() };
         if report.snapshots_condemned + report.packs_condemned > 0 {
             output.say(&format!(
-                "{}: {} and {} ({}), which nobody needs.",
+                "{}: {} and {} ({}, {}), which nobody needs.",
                 would("Condemned", "Would condemn"),
                 output::count(report.snapshots_condemned, "snapshot"),
                 output::count(report.packs_condemned, "pack"),
+                output::count(report.segments_condemned, "segment"),
                 output::size(report.bytes_condemned)
             ));
         }
         if report.bytes_moved > 0 {
             output.say(&format!(
-                "{}: {} out of packs that are mostly unused.",
+                "{}: {} ({}) out of packs that are mostly unused.",
                 would("Moved", "Would move"),
+                output::count(report.segments_moved, "segment"),
                 output::size(report.bytes_moved)
             ));
+        }
+        if self.dry_run {
+            output.say(&format!("Would free: {}.", output::size(to_free(report))));
         }
         if report.kept > 0 {
             output.say(&format!(

@@ -27,8 +27,8 @@ const TARGET_VARIABLES: &str = "STRONGROOM_TO_";
 ///
 /// The copy is a vault of its own that the same passphrases open. Only what is missing there is copied, sealed as it is;
 /// an interrupted copy goes on with the next one. It needs no passphrase unless snapshots are chosen by `latest`,
-/// --host, --path or --tag, or the copy is given a --lock. Nothing is ever deleted at the target, and what was forgotten there is not brought back:
-/// forget and clean up there what is not to be kept.
+/// --host, --path or --tag, or the copy is given a --lock. Nothing is ever deleted at the target, and what was forgotten
+/// there is not brought back: forget and clean up there what is not to be kept, or let --forget do the former.
 #[derive(Args, Debug)]
 pub struct Copy {
     /// Where to: a folder, or a URL such as swift://CONTAINER/PREFIX; made if it is not there
@@ -60,6 +60,12 @@ pub struct Copy {
     /// Who may take a lock away before its time: governance, whom the store's owner allows it; compliance, nobody
     #[arg(long, value_name = "MODE", default_value = "governance", value_parser = parse_lock_mode, requires = "lock")]
     lock_mode: LockMode,
+    /// Put into the target's trash what nobody can bring back here any more
+    ///
+    /// That is what was forgotten here and whose delay has passed. There it can be brought back until the target's delay
+    /// has passed too, and what is pinned there stays.
+    #[arg(long)]
+    forget: bool,
     /// Compare and count; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -99,6 +105,10 @@ impl Copy {
             let message = format!("{} is the vault itself", target.shown());
             return Err(Failure::usage(message, "name another place with --to"));
         }
+        if target.is_inside(&place) {
+            let message = format!("{} is inside the vault itself", target.shown());
+            return Err(Failure::usage(message, "name a place outside of it with --to"));
+        }
         let limits = Limits { upload: None, download: self.limit_download };
         let (source, snapshots) = self.source(global, &place, limits)?;
         let limits = Limits { upload: self.limit_upload, download: None };
@@ -111,7 +121,8 @@ impl Copy {
             (None, Some(_)) => return Err(no_bucket(&target)),
         };
         let data_class = self.data_class.clone().map(|ClassOrNone(class)| class);
-        let request = CopyRequest { snapshots, verify: self.verify, data_class, lock, dry_run: self.dry_run };
+        let (verify, forget, dry_run) = (self.verify, self.forget, self.dry_run);
+        let request = CopyRequest { snapshots, verify, data_class, lock, forget, dry_run };
         let credential = lock.map(|_| access::open_with_credential(global)).transpose()?;
         let shown = Shown::start(output);
         if let (Some(lock), Some((_, credential)), false) = (&lock, credential, self.dry_run) {
@@ -168,6 +179,18 @@ impl Copy {
                 &json!({ "type": "passed_over", "snapshot": id.to_string(), "forgotten_at": "source" }),
             );
         }
+        if !report.forgotten_at_source.is_empty() {
+            let count = output::count(report.forgotten_at_source.len() as u64, "snapshot");
+            output.say(&format!("Not copied: {count} in the trash here; `strongroom undelete` brings back."));
+        }
+        for id in &report.forgotten {
+            output.event(&json!({ "type": "forgotten", "snapshot": id.to_string(), "until": null }));
+            let verb = if self.dry_run { "would go" } else { "went" };
+            output.say(&format!(
+                "Snapshot {} {verb} to the trash at the target, as it is gone here.",
+                id.short()
+            ));
+        }
         for fault in &report.faults {
             let message = fault.damage.to_string();
             output.event(&json!({
@@ -210,7 +233,7 @@ impl Copy {
             "packs_copied": report.packs_copied, "packs_present": report.packs_present,
             "segments_moved": report.segments_moved, "bytes_copied": report.bytes_copied,
             "forgotten_at_source": report.forgotten_at_source.len(),
-            "forgotten_at_target": report.forgotten_at_target.len(),
+            "forgotten_at_target": report.forgotten_at_target.len(), "forgotten": report.forgotten.len(),
         });
         output.summary("copy", code, figures);
     }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::units::parse_duration;
+use super::units::{parse_days_or_forever, parse_duration};
 use crate::access;
 use crate::exit::{self, Code};
 use crate::failure::Failure;
@@ -64,8 +64,8 @@ struct Rules {
     /// Keep all made within this time before the newest, such as 36h or 2w
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     keep_within: Option<Duration>,
-    /// Keep all of the last N days before now
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Keep all of the last N days before now, or all: forever
+    #[arg(long, value_name = "N|forever", value_parser = parse_days_or_forever)]
     keep_days: Option<u32>,
     /// Keep all with this tag
     #[arg(long, value_name = "TAG")]
@@ -149,23 +149,45 @@ impl Forget {
         let judged = || groups.iter().flatten();
         let kept = judged().filter(|one| one.verdict.is_kept()).count();
         let gone: Vec<_> = judged().filter(|one| !one.verdict.is_kept()).map(|one| one.snapshot.id).collect();
-        for (name, damage) in &list.damaged {
-            output::note(&format!("warning: {name} cannot be read and stays until it is named: {damage}"));
-        }
+        tell_others(output, list);
         let report = ::backup::forget(vault, list, &gone, Dropped::NoRule, self.dry_run)?;
         Ok(finish(output, kept, &report, self.dry_run))
     }
 }
 
-/// The table of one group.
+/// What no rule sees: snapshots that cannot be read, and those that this key does not open.
+fn tell_others(output: &Output, list: &SnapshotList) {
+    for (name, damage) in &list.damaged {
+        let (newer, message) = (damage.is_newer(), damage.to_string());
+        output.event(&json!({ "type": "unreadable", "object": name, "newer": newer, "message": message }));
+        output::note(&format!("warning: {name} cannot be read and stays until it is named: {damage}"));
+    }
+    let sealed: Vec<_> = list.sealed.iter().filter(|sealed| list.in_trash(sealed.id).is_none()).collect();
+    for one in &sealed {
+        output.event(&super::snapshots::sealed_event(one));
+    }
+    if !sealed.is_empty() {
+        output::note(&format!(
+            "note: {} sealed with newer keys than these: no rule saw them, and they stay",
+            output::count(sealed.len() as u64, "snapshot")
+        ));
+    }
+}
+
+/// The table of one group. Its machines are named in the order of their snapshots: one that was renamed has several names.
 fn show(output: &Output, number: usize, group: &[Judged]) {
     let Some(newest) = group.last() else { return };
-    let body = &newest.snapshot.body;
-    let paths: Vec<String> = body.paths.iter().map(|path| output::path(path)).collect();
+    let mut hosts: Vec<&str> = Vec::new();
+    for Judged { snapshot, .. } in group {
+        if !hosts.contains(&snapshot.body.host.as_str()) {
+            hosts.push(&snapshot.body.host);
+        }
+    }
+    let paths: Vec<String> = newest.snapshot.body.paths.iter().map(|path| output::path(path)).collect();
     if number > 0 {
         output.say("");
     }
-    output.say(&format!("{}  {}", output::path(body.host.as_bytes()), paths.join(", ")));
+    output.say(&format!("{}  {}", output::path(hosts.join(", ").as_bytes()), paths.join(", ")));
     for Judged { snapshot, verdict } in group {
         let (word, reasons, names) = match verdict {
             Verdict::Keep(reasons) => (
@@ -183,7 +205,9 @@ fn show(output: &Output, number: usize, group: &[Judged]) {
         ));
         output.event(&json!({
             "type": "verdict", "snapshot": snapshot.id.to_string(), "group": number,
-            "time": output::json_time(snapshot.body.finished), "keep": verdict.is_kept(), "reasons": names,
+            "time": output::json_time(snapshot.body.finished), "host": snapshot.body.host,
+            "paths": snapshot.body.paths.iter().map(|path| output::json_path(path)).collect::<Vec<_>>(),
+            "tags": snapshot.body.tags, "keep": verdict.is_kept(), "reasons": names,
         }));
     }
 }

@@ -1,8 +1,9 @@
 //! `key`: what opens the vault.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, Vault};
+use ::backup::{Credential, NewSlot, SlotInfo, SlotKind, SnapshotList, Vault};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -32,7 +33,9 @@ enum KeyVerb {
     List,
     /// Add another passphrase, or a key in a new file
     Add(Add),
-    /// Remove a key slot; never the last one
+    /// Remove a key slot; never the last one, nor the one that opened the vault
+    ///
+    /// It takes a key that opens everything: what another slot gives shows only when it is opened.
     Remove(Remove),
     /// Change the passphrase that the vault was opened with
     Passphrase(Passphrase),
@@ -106,6 +109,7 @@ impl Key {
             }
             KeyVerb::Add(add) => {
                 add.run(&vault, output)?;
+                warn_of_newer_keys(&vault)?;
                 "key add"
             }
             KeyVerb::Remove(remove) => {
@@ -118,6 +122,7 @@ impl Key {
             }
             KeyVerb::Recovery(recovery) => {
                 recovery.run(&vault, output)?;
+                warn_of_newer_keys(&vault)?;
                 "key recovery"
             }
             KeyVerb::Renew(_) => "key renew",
@@ -125,6 +130,18 @@ impl Key {
         output.summary(verb, exit::DONE, json!({}));
         Ok(exit::DONE)
     }
+}
+
+/// What was added gives no more than the key that opened the vault.
+fn warn_of_newer_keys(vault: &Arc<Vault>) -> Result<(), Failure> {
+    let sealed = SnapshotList::load(vault)?.sealed;
+    if sealed.iter().any(|sealed| !sealed.is_write_only) {
+        output::note(
+            "warning: there are newer keys than those that opened the vault, and what was added just now does not have \
+             them; add it again with a passphrase or code that was made when the keys were renewed or later",
+        );
+    }
+    Ok(())
 }
 
 /// A new passphrase from a file, or asked for twice. What opens the vault now is never taken for the new one.
@@ -171,7 +188,7 @@ pub fn add_key_file(
 }
 
 impl Renew {
-    fn run(&self, vault: &Vault, credential: Credential, output: &Output) -> Result<(), Failure> {
+    fn run(&self, vault: &Arc<Vault>, credential: Credential, output: &Output) -> Result<(), Failure> {
         let slots = vault.slots()?;
         let label = slots.iter().find(|slot| slot.opened_with).map_or("", |slot| &slot.label);
         let code = Credential::new_recovery_code();

@@ -120,8 +120,13 @@ impl Repair {
                 "All of it is healed; `strongroom check --read-data` proves it, and `strongroom cleanup` removes what \
                  was replaced."
             }
+            (_, false, true) if self.dry_run => {
+                "What is lost stays lost in old snapshots; run it without --dry-run, and the next backup stores it again \
+                 from files that still exist."
+            }
             (_, false, true) => {
-                "What is lost stays lost in old snapshots; the next backup stores it again from files that still exist."
+                "What is lost stays lost in old snapshots; the next backup stores it again from files that still exist. When \
+                 the snapshots that are touched are forgotten for good, `strongroom cleanup` keeps what is whole of the rest."
             }
             (_, false, false) => {
                 "Name another copy with --from; if there is none, --salvage names the files that are touched."

@@ -79,7 +79,7 @@ impl Settings {
             output.line(&format!("In force for now        {longer}, until that has passed since the change"));
         }
         let class = settings.data_class.as_ref().map(StorageClass::as_str);
-        output.line(&format!("Storage class of data    {}", class.unwrap_or("the store's usual one")));
+        output.line(&format!("Storage class of data   {}", class.unwrap_or("the store's usual one")));
         let lock = settings.lock.as_ref();
         let words = lock.map_or_else(|| "none".to_owned(), abilities::lock_words);
         output.line(&format!("Lock on objects         {words}"));

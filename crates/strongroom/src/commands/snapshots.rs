@@ -170,15 +170,22 @@ impl Snapshots {
     }
 }
 
-/// What is public of a snapshot that the key does not open.
+/// What is public of a snapshot that the key does not open, for programs.
+pub fn sealed_event(sealed: &SealedSnapshot) -> Value {
+    let envelope = &sealed.envelope;
+    let (seconds, nanoseconds) = envelope.time;
+    json!({
+        "type": "sealed", "id": sealed.id.to_string(), "time": output::json_time(Time { seconds, nanoseconds }),
+        "files": envelope.files, "bytes": envelope.bytes, "write_only": sealed.is_write_only,
+    })
+}
+
+/// The same for people.
 fn tell_sealed(output: &Output, sealed: &SealedSnapshot) {
     let envelope = &sealed.envelope;
     let why =
         if sealed.is_write_only { "this key can only add" } else { "sealed with newer keys than these" };
-    output.event(&json!({
-        "type": "sealed", "id": sealed.id.to_string(), "time": output::json_time(Time { seconds: envelope.time.0, nanoseconds: envelope.time.1 }),
-        "files": envelope.files, "bytes": envelope.bytes, "write_only": sealed.is_write_only,
-    }));
+    output.event(&sealed_event(sealed));
     output.line(&format!(
         "{:8}  {:25}  {:16}  {:>10}  {:>10}  ({why})",
         sealed.id.short(),

@@ -1,5 +1,7 @@
 //! `undelete`: snapshots out of the trash.
 
+use std::collections::BTreeSet;
+
 use ::backup::{Filter, SnapshotList};
 use clap::Args;
 use serde_json::json;
@@ -26,7 +28,8 @@ impl Undelete {
         let vault = access::open_vault(global)?;
         let list = SnapshotList::load(&vault)?;
         let ids = self.snapshots.iter().map(|text| list.find_id_of(text, &Filter::default()));
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        // Named twice is named once.
+        let ids: Vec<_> = ids.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
         ::backup::undelete(&vault, &list, &ids)?;
         for id in &ids {
             output.say(&format!("Snapshot {} is back.", id.short()));

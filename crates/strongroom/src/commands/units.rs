@@ -26,6 +26,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes as [`parse_size`] reads them, or none at all.
+pub fn parse_size_or_none(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { parse_size(text) }
+}
+
 /// Units of time in seconds. A year has 365 days; months have no length.
 const TIMES: [(&str, u64); 6] =
     [("y", 365 * 86_400), ("w", 7 * 86_400), ("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
@@ -99,6 +104,15 @@ pub fn parse_days(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A number of days, or `forever`, which is more of them than anything is old.
+pub fn parse_days_or_forever(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        _ if text.eq_ignore_ascii_case("forever") => Ok(u32::MAX),
+        Ok(days) if days > 0 => Ok(days),
+        _ => Err(format!("{text:?} is not a number of days; use 1 or more, or forever")),
+    }
+}
+
 /// How many threads: at least one.
 pub fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -137,6 +151,8 @@ mod tests {
         for wrong in ["lots", "5 parsecs", "0", "", "-1", "1e3", "99999999999T"] {
             assert!(parse_size(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!((parse_size_or_none("0"), parse_size_or_none("1K")), (Ok(0), Ok(1024)));
+        assert!(parse_size_or_none("").is_err());
     }
 
     #[test]
@@ -159,6 +175,14 @@ mod tests {
             ["", " ", "7", "d", "7x", "1m", "-1d", "1.5d", "99999999999999999999d", "9999999999999999y"]
         {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn days_are_counted_or_for_ever() {
+        assert_eq!((parse_days_or_forever("30"), parse_days_or_forever("Forever")), (Ok(30), Ok(u32::MAX)));
+        for wrong in ["0", "-1", "1.5", "", "ever", "4294967296"] {
+            assert!(parse_days_or_forever(wrong).is_err(), "{wrong:?}");
         }
     }
 

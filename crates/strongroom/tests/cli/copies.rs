@@ -126,3 +126,136 @@ fn what_a_check_recorded_is_repaired_and_what_no_copy_has_is_named() {
     world.ok(&["restore", &world.latest(""), "--target", "back"]);
     assert_eq!(fs::read(world.path("back/large")).unwrap(), fs::read(world.files().join("large")).unwrap());
 }
+
+/// The ids of a vault's snapshots, the oldest first.
+fn ids(world: &World, vault: &str) -> Vec<String> {
+    let (events, _) = world.json(&["--vault", vault, "snapshots"]);
+    let snapshots = events.iter().filter(|event| event["type"] == "snapshot");
+    snapshots.map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_copy_goes_to_no_place_inside_the_vault() {
+    let world = a_world();
+    for inside in ["vault/copy", "vault/packs/copy", "files/../vault/./copy"] {
+        let refused = world.run(&["copy", "--to", inside]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.err.contains("inside the vault itself"), "{refused:?}");
+    }
+    assert!(!world.path("vault/copy").exists() && !world.path("vault/packs/copy").exists());
+    world.ok(&["copy", "--to", "vault-that-begins-alike"]);
+}
+
+#[test]
+fn deletion_follows_to_a_copy_only_when_it_is_asked_for() {
+    let mut world = World::new();
+    world.use_vault();
+    world.ok(&["init", "--delete-delay", "0"]);
+    world.backup();
+    world.backup();
+    world.ok(&["copy", "--to", "far"]);
+    let all = ids(&world, "vault");
+    world.ok(&["forget", &all[0]]);
+    let said = world.ok(&["copy", "--to", "near", &all[0]]);
+    assert!(said.contains("Not copied: 1 snapshot in the trash"), "{said}");
+    world.ok(&["copy", "--to", "far"]);
+    assert_eq!(ids(&world, "far"), all, "nobody asked");
+    let dry = without_key(&world, &["copy", "--to", "far", "--forget", "--dry-run"]);
+    assert!(dry.out.contains("would go to the trash at the target"), "{dry:?}");
+    assert_eq!(ids(&world, "far"), all, "a dry run");
+    let (events, code) = world.json(&["copy", "--to", "far", "--forget"]);
+    assert_eq!(code, Some(0));
+    let forgotten: Vec<_> = events.iter().filter(|event| event["type"] == "forgotten").collect();
+    assert_eq!((forgotten.len(), forgotten[0]["snapshot"].as_str()), (1, Some(all[0].as_str())));
+    assert_eq!(events.last().unwrap()["forgotten"], 1);
+    assert_eq!(ids(&world, "far"), all[1..]);
+}
+
+#[test]
+fn a_check_without_a_key_proves_the_bytes_and_the_chain() {
+    let world = a_world();
+    world.backup();
+    let check = |arguments: &[&str]| without_key(&world, &[&["check", "--without-key"], arguments].concat());
+    let whole = check(&["--read-data"]);
+    assert!(whole.code == Some(0) && whole.out.contains("without its key"), "{whole:?}");
+    assert_eq!(without_key(&world, &["check"]).code, Some(2), "otherwise one is needed");
+
+    let pack = largest(&world.path("vault"));
+    let good = fs::read(&pack).unwrap();
+    flip(&pack);
+    assert_eq!(check(&[]).code, Some(0), "names and sizes are right");
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    let damaged = check(&["--read-data"]);
+    assert!(damaged.code == Some(12) && damaged.out.contains(name), "{damaged:?}");
+    for told in [check(&[]), world.run(&["check"])] {
+        assert_eq!(told.code, Some(12), "it was written down: {told:?}");
+        assert!(told.out.contains(&format!("{name}: an earlier check found it damaged")), "{told:?}");
+    }
+    fs::write(&pack, good).unwrap();
+    assert_eq!(check(&["--read-data"]).code, Some(0), "what was written down is over");
+    assert_eq!(without_key(&world, &["repair"]).code, Some(0));
+    assert_eq!(check(&[]).code, Some(0));
+
+    let all = ids(&world, "vault");
+    let snapshot = world.path("vault/snapshots").join(&all[1]);
+    let kept = fs::read(&snapshot).unwrap();
+    fs::remove_file(&snapshot).unwrap();
+    let told = check(&[]);
+    assert_eq!(told.code, Some(12), "{told:?}");
+    assert!(told.out.contains(&format!("{}, is gone, and nobody forgot it", &all[1][..8])), "{told:?}");
+    fs::write(&snapshot, kept).unwrap();
+    assert_eq!(check(&[]).code, Some(0));
+    // A copy may have only some of them.
+    world.ok(&["copy", "--to", "far", &all[2]]);
+    let noted = without_key(&world, &["--vault", "far", "check", "--without-key"]);
+    assert!(noted.code == Some(0) && noted.out.contains("is not in the vault"), "{noted:?}");
+}
+
+#[test]
+fn salvage_names_the_files_of_snapshots_in_the_trash_too() {
+    let world = a_world();
+    let all = ids(&world, "vault");
+    world.ok(&["forget", &all[0]]);
+    fs::remove_file(largest(&world.path("vault"))).unwrap();
+    let lost = world.run(&["repair", "--salvage", "--json"]);
+    assert_eq!(lost.code, Some(12), "{lost:?}");
+    let events = events(&lost.out);
+    let of = |id: &String| {
+        let is_it = |event: &&serde_json::Value| {
+            event["type"] == "file_lost"
+                && event["snapshot"] == id.as_str()
+                && event["path"].as_str().unwrap().ends_with("/files/large")
+        };
+        events.iter().filter(is_it).count()
+    };
+    assert_eq!((of(&all[0]), of(&all[1])), (1, 1), "{events:#?}");
+}
+
+#[test]
+fn a_copy_keeps_the_settings_that_it_was_given() {
+    let world = World::with_snapshot();
+    let delay = |vault: &str| world.json(&["--vault", vault, "settings"]).0[0]["delete_delay"].clone();
+    let day = 86_400;
+    world.ok(&["settings", "--delete-delay", "9d"]);
+    world.ok(&["copy", "--to", "far"]);
+    assert_eq!(delay("far"), 9 * day, "what is set at the vault comes along");
+    world.ok(&["settings", "--delete-delay", "10d"]);
+    world.ok(&["copy", "--to", "far"]);
+    assert_eq!(delay("far"), 10 * day);
+    world.ok(&["--vault", "far", "settings", "--delete-delay", "30d"]);
+    for days in ["11d", "12d"] {
+        world.ok(&["settings", "--delete-delay", days]);
+        world.ok(&["copy", "--to", "far"]);
+        assert_eq!(delay("far"), 30 * day);
+    }
+    world.ok(&["repair", "--from", "far"]);
+    assert_eq!(delay("vault"), 12 * day, "nor does the vault take those of the copy");
+    // What was lost here comes back all the same.
+    let newest =
+        world.objects("settings").into_iter().max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    world.ok(&["copy", "--to", "near"]);
+    fs::remove_file(newest.unwrap()).unwrap();
+    assert_eq!(delay("vault"), 11 * day);
+    world.ok(&["repair", "--from", "near"]);
+    assert_eq!(delay("vault"), 12 * day);
+}

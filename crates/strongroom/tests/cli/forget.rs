@@ -210,3 +210,64 @@ fn groups_and_filters_narrow_what_rules_see() {
     assert_eq!(gone(&["--group-by", "system", "--keep-at-least", "3"]), 0);
     assert_eq!(gone(&["--group-by", "system", "--keep-within", "1h"]), 0);
 }
+
+#[test]
+fn a_preview_says_all_that_is_to_be_shown_of_each_snapshot() {
+    let world = World::with_vault();
+    for (host, tag) in [("ada", "first"), ("bob", "second"), ("bob", "third")] {
+        world.ok(&["backup", "files", "--host", host, "--tag", tag]);
+    }
+    let all = ids(&world, &[]);
+    crate::world::flip(&world.path("vault/snapshots").join(&all[1]));
+    let rules = ["forget", "--keep-last", "1", "--dry-run"];
+    let (events, code) = world.json(&rules);
+    assert_eq!(code, Some(0));
+    let verdicts: Vec<_> = events.iter().filter(|event| event["type"] == "verdict").collect();
+    let [goes, stays] = &verdicts[..] else { panic!("{events:#?}") };
+    assert_eq!(goes["snapshot"], all[0]);
+    assert!(goes["host"] == "ada" && goes["keep"] == false, "{goes}");
+    assert!(goes["tags"][0] == "first" && goes["reasons"][0] == "no_rule", "{goes}");
+    assert!(goes["paths"][0]["path"].as_str().unwrap().ends_with("/files"), "{goes}");
+    assert!(stays["snapshot"] == all[2] && stays["reasons"][0] == "last", "{stays}");
+    let unreadable = events.iter().find(|event| event["type"] == "unreadable").unwrap();
+    assert_eq!(unreadable["object"], format!("snapshots/{}", all[1]));
+    assert!(world.ok(&rules).starts_with("ada, bob  "), "a group names all its machines");
+}
+
+#[test]
+fn days_may_be_for_ever() {
+    let world = with_snapshots(2);
+    let dry = |days: &str| world.ok(&["forget", "--keep-days", days, "--dry-run"]);
+    assert!(dry("forever").contains("Would put 0 snapshots"), "{}", dry("forever"));
+    assert_eq!(world.run(&["forget", "--keep-days", "0"]).code, Some(2));
+}
+
+#[test]
+fn what_is_named_twice_is_brought_back_once() {
+    let world = with_snapshots(2);
+    let all = ids(&world, &[]);
+    world.ok(&["forget", &all[0], &all[0][..12]]);
+    let (events, code) = world.json(&["undelete", &all[0], &all[0][..12]]);
+    assert_eq!(code, Some(0));
+    assert_eq!(events.last().unwrap()["undeleted"], 1);
+    assert_eq!(ids(&world, &[]), all);
+}
+
+#[test]
+fn a_plan_of_a_cleanup_says_what_will_be_free() {
+    let world = with_little_left_of_much();
+    let plan = ["cleanup", "--unfinished", "0d", "--max-unused", "0", "--dry-run"];
+    assert!(world.ok(&plan).contains("Would free: "));
+    let (events, code) = world.json(&plan);
+    let planned = events.last().unwrap();
+    let number = |name: &str| planned[name].as_u64().unwrap();
+    assert_eq!(code, Some(0));
+    assert!(number("segments_condemned") > 0 && number("bytes_to_free") > 0, "{planned}");
+    assert_eq!(number("bytes_to_free"), number("bytes_condemned") - number("bytes_moved"));
+    let (events, _) = world.json(&["cleanup", "--unfinished", "0d", "--max-unused", "0"]);
+    let done = events.last().unwrap();
+    for figure in ["snapshots_condemned", "packs_condemned", "segments_condemned", "segments_moved"] {
+        assert_eq!(done[figure], planned[figure], "{figure}");
+    }
+    assert!(done["bytes_to_free"].is_null());
+}

@@ -208,3 +208,48 @@ fn renewed_keys_leave_the_old_code_what_was_there() {
         |kind: &str| crate::world::events(&listed.out).iter().filter(|event| event["type"] == kind).count();
     assert_eq!((kinds("snapshot"), kinds("sealed")), (1, 1), "{listed:?}");
 }
+
+#[test]
+fn nobody_removes_what_only_others_could_replace() {
+    let world = World::new();
+    let with = |arguments: &[&str], passphrase: &str| {
+        let arguments = [arguments, &["--vault", "vault", "--json"]].concat();
+        Outcome::of(world.command(&arguments).env("STRONGROOM_PASSPHRASE", passphrase))
+    };
+    let slots = |passphrase: &str| -> Vec<(String, bool)> {
+        let listed = events(&with(&["key", "list"], passphrase).out);
+        let slots = listed.iter().filter(|event| event["type"] == "key_slot");
+        slots.map(|slot| (slot["id"].as_str().unwrap().to_owned(), slot["opened_with"] == true)).collect()
+    };
+    let used = || slots(KEY).into_iter().find(|(_, opened)| *opened).unwrap().0;
+    assert_eq!(with(&["init", "--write-only", "machine.key"], KEY).code, Some(0));
+    // What would be left can perhaps only add.
+    let refused = with(&["key", "remove", &used()], KEY);
+    assert!(refused.code == Some(1) && refused.err.contains("opened the vault just now"), "{refused:?}");
+    let machine = fs::read_to_string(world.path("machine.key")).unwrap();
+    let machine = machine.lines().next().unwrap();
+    for arguments in
+        [&["key", "remove", &used()][..], &["key", "renew"], &["settings", "--delete-delay", "0"]]
+    {
+        let refused = with(arguments, machine);
+        assert!(refused.code == Some(1) && refused.err.contains("can only add"), "{refused:?}");
+    }
+    // Who has only old keys might take the new ones away, or make others of the same number.
+    let told = events(&with(&["key", "recovery"], KEY).out);
+    let old = told.iter().find_map(|event| event["recovery_code"].as_str()).unwrap();
+    assert_eq!(with(&["key", "renew"], KEY).code, Some(0));
+    assert_eq!(with(&["backup", "files"], KEY).code, Some(0));
+    for arguments in [&["key", "remove", &used()][..], &["key", "renew"]] {
+        let refused = with(arguments, old);
+        assert!(refused.code == Some(11) && refused.err.contains("newer keys"), "{refused:?}");
+    }
+    let added = with(&["key", "recovery"], old);
+    assert!(added.code == Some(0) && added.err.contains("newer keys"), "{added:?}");
+    // And their rules say what they do not see.
+    let dry = with(&["forget", "--keep-last", "1", "--dry-run"], old);
+    assert!(dry.out.contains("\"sealed\"") && dry.err.contains("no rule saw them"), "{dry:?}");
+    for (id, _) in slots(KEY).iter().filter(|(_, opened)| !opened) {
+        assert_eq!(with(&["key", "remove", id], KEY).code, Some(0));
+    }
+    assert_eq!(slots(KEY).len(), 1);
+}

@@ -1,6 +1,7 @@
 //! Whether the snapshots of each system follow one another without a gap.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::SystemTime;
 
 use super::finding::{Finding, Findings, Severity};
 use crate::name::{ObjectHash, SnapshotId, SystemId};
@@ -15,11 +16,14 @@ pub(super) struct Link {
     system: SystemId,
     sequence: u64,
     previous: SnapshotId,
+    /// When the store received it.
+    pub received: SystemTime,
 }
 
 impl Link {
-    pub(super) fn new(id: SnapshotId, envelope: &Envelope) -> Self {
-        Self { id, system: envelope.system, sequence: envelope.sequence, previous: envelope.previous }
+    pub(super) fn new(id: SnapshotId, envelope: &Envelope, received: SystemTime) -> Self {
+        let Envelope { system, sequence, previous, .. } = *envelope;
+        Self { id, system, sequence, previous, received }
     }
 
     /// Notes it as seen.
@@ -28,15 +32,19 @@ impl Link {
     }
 }
 
-/// Looks at all links. `is_listed` knows also the snapshots that could not be read, `marks` those that were forgotten.
+/// Looks at all links. `is_listed` knows also the snapshots that could not be read, `marks` those that were forgotten;
+/// `shows_loss` says of a link that nothing but a loss explains why the snapshot before it is not there.
 pub(super) fn check(
     links: &[Link],
     is_listed: impl Fn(SnapshotId) -> bool,
     marks: &[Mark],
+    shows_loss: impl Fn(&Link) -> bool,
     findings: &mut Findings,
 ) {
     let forgotten: HashSet<(SnapshotId, SystemId, u64)> =
         marks.iter().map(|mark| (mark.snapshot, mark.system, mark.sequence)).collect();
+    // Of one that could not be read, who forgot it knew no more than its name.
+    let is_named = |id: SnapshotId| marks.iter().any(|mark| mark.snapshot == id);
     let by_id: HashMap<SnapshotId, &Link> = links.iter().map(|link| (link.id, link)).collect();
     for link in links {
         let mut say = |severity, message: String, advice: &str| {
@@ -76,10 +84,16 @@ pub(super) fn check(
                 .sequence
                 .checked_sub(1)
                 .is_some_and(|before| forgotten.contains(&(link.previous, link.system, before))) => {}
+            None if shows_loss(link) && !is_named(link.previous) => say(
+                Severity::Damage,
+                format!("the snapshot before it, {}, is gone, and nobody forgot it", link.previous.short()),
+                "find out who can delete in this store; take it from a copy of the vault with `strongroom repair --from`",
+            ),
             None => say(
                 Severity::Note,
                 format!("the snapshot before it, {}, is not in the vault", link.previous.short()),
-                "nothing to do if somebody removed it on purpose; otherwise look for it in a copy of the vault",
+                "nothing to do if somebody removed it on purpose, or copied only some snapshots here; otherwise look for it \
+                 in a copy of the vault",
             ),
         }
     }
@@ -100,7 +114,8 @@ pub(super) fn rolled_back(
             Severity::Damage,
             snapshot.snapshot_name(),
             format!("an earlier check saw it as number {sequence} and newest of its machine, and it is gone"),
-            "nobody forgot it: find out who can delete in this store; put it back from a copy of the vault",
+            "nobody forgot it: find out who can delete in this store; take it from a copy of the vault with \
+             `strongroom repair --from`",
         );
         finding.affect(snapshot.short());
         findings.add(finding);
@@ -117,7 +132,8 @@ mod tests {
 
     fn link(id: u8, system: u8, sequence: u64, previous: u8) -> Link {
         let id_of = |n: u8| if n == 0 { ObjectHash::default() } else { ObjectHash::new([n; 32]) };
-        Link { id: id_of(id), system: SystemId::new([system; 16]), sequence, previous: id_of(previous) }
+        let (id, system, previous) = (id_of(id), SystemId::new([system; 16]), id_of(previous));
+        Link { id, system, sequence, previous, received: SystemTime::UNIX_EPOCH }
     }
 
     fn findings(links: &[Link], listed: &[u8]) -> Vec<Severity> {
@@ -129,7 +145,7 @@ mod tests {
         let is_listed = |id: SnapshotId| {
             links.iter().any(|link| link.id == id) || listed.iter().any(|n| id == ObjectHash::new([*n; 32]))
         };
-        check(links, is_listed, marks, &mut findings);
+        check(links, is_listed, marks, |_| false, &mut findings);
         findings.finish().into_iter().map(|finding| finding.severity).collect()
     }
 
@@ -177,6 +193,27 @@ mod tests {
             findings(&[link(1, 1, 0, 0), link(2, 1, 1, 1), link(3, 1, 1, 1)], &[]).is_empty(),
             "two runs at once"
         );
+    }
+
+    #[test]
+    fn a_gap_that_only_a_loss_explains_is_damage() {
+        let told = |marks: &[Mark]| {
+            let mut findings = Findings::default();
+            check(&[link(2, 1, 1, 1)], |_| false, marks, |link| link.sequence == 1, &mut findings);
+            findings.finish().into_iter().map(|finding| finding.severity).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[]), [Severity::Damage]);
+        let mark = |n: u8| Mark {
+            nonce: [0; 16],
+            snapshot: ObjectHash::new([n; 32]),
+            system: SystemId::default(),
+            sequence: 0,
+            previous: ObjectHash::default(),
+            written: 0,
+            reason: String::new(),
+        };
+        assert_eq!(told(&[mark(9)]), [Severity::Damage], "another's");
+        assert_eq!(told(&[mark(1)]), [Severity::Note], "somebody forgot it who could not read it");
     }
 
     #[test]

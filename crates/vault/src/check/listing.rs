@@ -1,6 +1,7 @@
 //! What is in a vault's store.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use store::{ObjectInfo, Store};
 
@@ -21,6 +22,8 @@ pub(super) struct Listing {
     pub settings: Vec<ObjectInfo>,
     pub condemnations: Vec<ObjectInfo>,
     pub relocations: Vec<ObjectInfo>,
+    /// When the store received the newest object of all.
+    pub latest: Option<SystemTime>,
 }
 
 /// Folders of objects named by their hash that a check lets be.
@@ -40,6 +43,7 @@ impl Listing {
         listing.snapshots.retain(|object| is_hash_in(object, name::SNAPSHOTS));
         listing.fragments.retain(|object| is_hash_in(object, name::INDEX));
         for object in store.list("").await? {
+            listing.latest = listing.latest.max(Some(object.modified));
             let is_pack = || {
                 ObjectHash::from_object_name(&object.name).is_some_and(|hash| hash.pack_name() == object.name)
             };

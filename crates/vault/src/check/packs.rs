@@ -123,8 +123,8 @@ impl Check<'_> {
             return Ok(());
         }
         // The other segments of it are as good as ever.
-        let advice =
-            "put it back from a copy of the vault; what does not need this segment can still be restored";
+        let advice = "take it from a copy of the vault with `strongroom repair --from`; what does not need this segment can still be \
+             restored";
         let finding = self.report.findings.add(Finding::of(object.pack_name(), &damage, advice));
         let Some(finding) = finding else { return Ok(()) };
         for (pack, number) in verdict.segments {

@@ -18,7 +18,9 @@ impl Check<'_> {
         let objects = std::mem::take(&mut self.listing.damage_records);
         let advice = "remove it: the next check that finds damage writes it anew";
         let vault = self.vault();
-        self.records(&objects, damage::RECORD_MAX, advice, |bytes| damage::decode(bytes, vault)).await?;
+        let decode = |bytes: &Bytes| damage::decode(bytes, vault);
+        let found = self.records(&objects, damage::RECORD_MAX, advice, decode).await?;
+        self.report.recorded = found.into_iter().flatten().map(|damaged| damaged.object).collect();
         Ok(())
     }
 

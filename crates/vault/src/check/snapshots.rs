@@ -1,6 +1,7 @@
 //! Snapshots: each one by itself, and whether the packs have what it needs.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use store::{Kind, StoreError};
 
@@ -10,15 +11,20 @@ use super::finding::{Finding, Severity};
 use super::pack_reading::PackReading;
 use super::packs::cold;
 use super::{Check, Held, Loss, unreadable};
+use crate::condemned::EVERY_PACK;
 use crate::error::{Damage, VaultError};
 use crate::name::{ObjectHash, SnapshotId};
 use crate::segments::SegmentSet;
 use crate::snapshot::{self, Envelope, PackNeed, SNAPSHOT_MAX};
 
+/// A listing of a store on another machine shows what was received so long before its newest object, with room for
+/// times that are off.
+const LISTING_LAG: Duration = Duration::from_secs(2 * 3600);
+
 impl Check<'_> {
     pub(super) async fn snapshots(&mut self) -> Result<(), VaultError> {
         let objects = std::mem::take(&mut self.listing.snapshots);
-        let advice = "this snapshot cannot be restored; put the object back from a copy of the vault";
+        let advice = "this snapshot cannot be restored; take it from a copy of the vault with `strongroom repair --from`";
         let mut links = Vec::with_capacity(objects.len());
         let mut fetches = Fetches::new(self.store, &objects, SNAPSHOT_MAX);
         while self.goes_on()
@@ -29,7 +35,7 @@ impl Check<'_> {
                 Ok(bytes) => match self.decode(&bytes, id) {
                     Ok(envelope) => {
                         self.report.snapshots += 1;
-                        links.push(Link::new(id, &envelope));
+                        links.push(Link::new(id, &envelope, object.modified));
                         for need in &envelope.needs {
                             self.need(need, id).await?;
                         }
@@ -49,7 +55,12 @@ impl Check<'_> {
             let listed: HashSet<_> =
                 objects.iter().filter_map(|object| ObjectHash::from_object_name(&object.name)).collect();
             let is_listed = |id| listed.contains(&id);
-            chain::check(&links, is_listed, &self.marks, &mut self.report.findings);
+            let (is_copy, latest) = (self.holders.is_closed(EVERY_PACK), self.listing.latest);
+            let lag = if self.store.is_remote() { LISTING_LAG } else { Duration::ZERO };
+            // Only some snapshots may have been copied, and a listing may hide what is new.
+            let passed = |link: &Link| latest?.duration_since(link.received).ok();
+            let shows_loss = |link: &Link| !is_copy && passed(link).is_some_and(|passed| passed > lag);
+            chain::check(&links, is_listed, &self.marks, shows_loss, &mut self.report.findings);
             let newest = &self.report.verified.newest;
             chain::rolled_back(newest, is_listed, &self.marks, &mut self.report.findings);
             links.iter().for_each(|link| link.saw(&mut self.report.verified));
@@ -97,7 +108,7 @@ impl Check<'_> {
                     Severity::Damage,
                     need.object.pack_name(),
                     format!("segment {first} of pack {} should be in it and is not", need.pack),
-                    "put the right object back from a copy of the vault; the rest can still be restored",
+                    "take it from a copy of the vault with `strongroom repair --from`; the rest can still be restored",
                 )),
             };
             if let Some(number) = number {
@@ -143,8 +154,10 @@ impl Check<'_> {
             // It went since it was listed; what needs it after all is led elsewhere, or the next check finds it missing.
             return Ok(None);
         }
-        let finding =
-            unreadable(error, "see whether the disk is failing; put it back from a copy of the vault")?;
+        let finding = unreadable(
+            error,
+            "see whether the disk is failing; take it from a copy of the vault with `strongroom repair --from`",
+        )?;
         let number = self.report.findings.add(finding);
         if let Some(number) = number {
             self.fault(object, number);

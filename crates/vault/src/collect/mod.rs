@@ -149,6 +149,8 @@ pub struct Report {
     pub snapshots_condemned: u64,
     /// Packs that were condemned.
     pub packs_condemned: u64,
+    /// The segments in these, those included that were moved.
+    pub segments_condemned: u64,
     /// The bytes of these.
     pub bytes_condemned: u64,
     /// Condemned objects that are needed after all, and stay.
@@ -389,6 +391,7 @@ impl Collector<'_> {
         for object in dead.iter().chain(&compacted.emptied) {
             add(What::Pack, *object);
             report.packs_condemned += 1;
+            report.segments_condemned += view.objects.get(object).map_or(0, PackObject::segments);
             report.bytes_condemned += view.objects.get(object).map_or(0, |seen| seen.size);
         }
         worn.iter().for_each(|fragment| add(What::Fragment, *fragment));
@@ -510,6 +513,7 @@ impl Report {
         self.bytes_freed += next.bytes_freed;
         self.snapshots_condemned += next.snapshots_condemned;
         self.packs_condemned += next.packs_condemned;
+        self.segments_condemned += next.segments_condemned;
         self.bytes_condemned += next.bytes_condemned;
         self.segments_moved += next.segments_moved;
         self.bytes_moved += next.bytes_moved;
@@ -549,9 +553,11 @@ impl Report {
     fn promise(&mut self, view: &View, plan: &Plan) {
         let expired = view.snapshots.values().filter(|standing| **standing == Standing::Expired);
         self.snapshots_condemned = expired.count() as u64;
-        let going = plan.dead.iter().chain(&plan.moves).filter_map(|object| view.objects.get(object));
+        let going = || plan.dead.iter().chain(&plan.moves).filter_map(|object| view.objects.get(object));
         self.packs_condemned = (plan.dead.len() + plan.moves.len()) as u64;
-        self.bytes_condemned = going.map(|seen| seen.size).sum();
+        self.segments_condemned = going().map(PackObject::segments).sum();
+        self.bytes_condemned = going().map(|seen| seen.size).sum();
+        self.segments_moved = plan.moves.iter().map(|object| plan.segments_to_move(view, *object)).sum();
         self.bytes_moved = plan.moved_bytes;
     }
 }

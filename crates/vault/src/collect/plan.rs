@@ -42,6 +42,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How many segments go elsewhere when an object is emptied: those of packs for which it is kept, as far as they live.
+    pub(super) fn segments_to_move(&self, view: &View, object: ObjectHash) -> u64 {
+        let origins = view.objects.get(&object).into_iter().flat_map(|seen| &seen.origins);
+        let kept = origins.filter(|origin| self.keepers.get(&origin.pack) == Some(&object));
+        let living = kept.filter_map(|origin| Some((origin, view.live.get(&origin.pack)?)));
+        living
+            .map(|(origin, live)| {
+                live.iter().filter(|number| origin.present.contains(*number)).count() as u64
+            })
+            .sum()
+    }
+
     /// Adds an object to those whose living segments are moved. Whether it is among them: one that nobody may move, or
     /// that would be too much, is not.
     pub(super) fn adds_move(&mut self, view: &View, options: &Options, object: ObjectHash) -> bool {

@@ -81,6 +81,13 @@ pub struct PackObject {
     pub trailer: ObjectHash,
 }
 
+impl PackObject {
+    /// How many segments are in it.
+    pub fn segments(&self) -> u64 {
+        self.origins.iter().map(|origin| origin.present.len() as u64).sum()
+    }
+}
+
 /// An index fragment.
 #[derive(Debug, Clone)]
 pub struct FragmentSeen {

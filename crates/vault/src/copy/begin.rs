@@ -106,7 +106,11 @@ impl Copying<'_> {
     pub(super) async fn small(&mut self, folder: &str) -> Result<(), CopyError> {
         let (vault, owner) = (self.descriptor.vault, self.descriptor.owner);
         let there = hashes(&self.target.list(folder).await?, folder);
-        let missing = self.source.list(folder).await?.into_iter().filter_map(|object| {
+        let listed = self.source.list(folder).await?;
+        if folder == name::SETTINGS && self.is_set_on_its_own(&there, &hashes(&listed, folder)).await? {
+            return Ok(());
+        }
+        let missing = listed.into_iter().filter_map(|object| {
             let hash = object.name.strip_prefix(folder).and_then(ObjectHash::from_hex)?;
             (!there.contains(&hash)).then_some((object.name, hash))
         });
@@ -134,6 +138,32 @@ impl Copying<'_> {
             self.fault(self.source.location(), object, damage);
         }
         Ok(())
+    }
+
+    /// Whether somebody changed the settings at the target: then it keeps them, since a later change at the source would
+    /// count there instead.
+    async fn is_set_on_its_own(
+        &mut self,
+        there: &HashSet<ObjectHash>,
+        here: &HashSet<ObjectHash>,
+    ) -> Result<bool, CopyError> {
+        let (vault, owner) = (self.descriptor.vault, self.descriptor.owner);
+        for hash in there.difference(here) {
+            let object = format!("{}{hash}", name::SETTINGS);
+            match self.target.get(&object, SETTINGS_MAX).await {
+                // Who may only add can store anything there.
+                Ok(bytes) if ObjectHash::of(&bytes) == *hash => {
+                    if Settings::decode(&bytes, vault, &owner).is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    damage_of(error)?;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Stores a small object, and reads it back if that was asked for.

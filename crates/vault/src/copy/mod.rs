@@ -2,7 +2,8 @@
 //!
 //! The copy is a vault of its own that can be used as it is. Packs come first, then what leads to them, and each
 //! snapshot last, when all it needs is there; so an interrupted copy is a vault with the snapshots that arrived, and the
-//! next run goes on. What was forgotten at either side is not brought back, and nothing is ever deleted.
+//! next run goes on. What was forgotten at either side is not brought back, and nothing is ever deleted; what the source has
+//! forgotten for good goes to the target's trash if somebody asks for that.
 //!
 //! At the source a copy reads beside everybody else, at the target it is a writer like a backup; `docs/gc.md` says why
 //! that is safe.
@@ -10,6 +11,7 @@
 pub(crate) mod begin;
 mod bring;
 pub(crate) mod fetch;
+mod follow;
 pub(crate) mod shelf;
 mod vouch;
 
@@ -17,7 +19,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use store::{ObjectInfo, StorageClass, Store};
@@ -76,13 +78,22 @@ pub struct Options {
     pub lease: Duration,
     /// The storage class at the target for packs of data.
     pub data_class: Option<StorageClass>,
+    /// Forget at the target what nobody can bring back at the source at this moment, by the source's clock.
+    pub forget: Option<SystemTime>,
     /// Only look.
     pub dry_run: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { snapshots: None, verify: false, lease: lease::DURATION, data_class: None, dry_run: false }
+        Self {
+            snapshots: None,
+            verify: false,
+            lease: lease::DURATION,
+            data_class: None,
+            forget: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -117,6 +128,8 @@ pub struct Report {
     pub forgotten_at_source: Vec<SnapshotId>,
     /// Snapshots that the target has forgotten: they are not brought back.
     pub forgotten_at_target: Vec<SnapshotId>,
+    /// Snapshots that the source has forgotten for good, and that went to the target's trash.
+    pub forgotten: Vec<SnapshotId>,
     /// Snapshots that did not arrive because something is damaged.
     pub left_behind: Vec<LeftBehind>,
     /// What is damaged.
@@ -332,7 +345,11 @@ impl Copying<'_> {
             self.snapshot(snapshot).await?;
         }
         // Packs of a snapshot that is not whole arrived too: the next copy finds them.
-        self.index().await
+        self.index().await?;
+        match self.options.forget.filter(|_| !self.report.ended_early) {
+            Some(now) => self.follow(now).await,
+            None => Ok(()),
+        }
     }
 
     /// What is closed at the source is closed at the target, before anything of it comes; and that copies arrive is said

@@ -5,6 +5,7 @@ use store::{Fault as StoreFault, Faulty, Kind, MemoryStore, Operation, Recorded,
 use super::*;
 use crate::check::Unwatched;
 use crate::pack::{Origin, PackAssembler, PackKind};
+use crate::pins::{self, Pin, Until};
 use crate::toy::{Toy, VAULT, assert_sound, clean, contents, descriptor, forget, names, random};
 use crate::trash::Trash;
 use crate::{SegmentSet, VaultId};
@@ -106,6 +107,48 @@ async fn what_is_at_the_target_already_decides() {
     assert!(matches!(outcome, Err(CopyError::Unreadable { .. })), "{outcome:?}");
     let outcome = run_with(&empty(), &empty(), Options::default()).await;
     assert!(matches!(outcome, Err(CopyError::Vault(VaultError::NoVault { .. }))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_is_gone_for_good_is_forgotten_at_the_target_if_somebody_asks() {
+    let (toy, snapshots, _) = a_vault().await;
+    let target = empty();
+    run(&toy.store, &target).await;
+    forget(&toy.store, snapshots[0]).await;
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(8 * 24 * 3600);
+    let follow = async |moment, dry_run| {
+        let options = Options { forget: Some(moment), dry_run, ..Options::default() };
+        run_with(&toy.store, &target, options).await.unwrap().forgotten
+    };
+    let in_trash = async || Trash::read(target.as_ref(), VAULT).await.unwrap();
+    assert!(follow(now, false).await.is_empty(), "it can be brought back");
+    assert!(run(&toy.store, &target).await.forgotten.is_empty(), "nobody asked");
+    assert_eq!(follow(later, true).await, snapshots[..1]);
+    assert!(in_trash().await.is_empty(), "a dry run");
+    let pin = Pin { nonce: [1; 16], snapshot: snapshots[0], until: Until::Unpinned, written: 0 };
+    let pin = pins::pin(target.as_ref(), VAULT, &pin).await.unwrap();
+    assert!(follow(later, false).await.is_empty(), "it is pinned");
+    target.delete(&pin).await.unwrap();
+    assert_eq!(follow(later, false).await, snapshots[..1]);
+    assert!(in_trash().await.get(snapshots[0]).unwrap().mark.reason.starts_with("forgotten at the source"));
+    assert!(follow(later, false).await.is_empty(), "once is enough");
+    assert_same(&toy.store, &target, &snapshots).await;
+}
+
+#[tokio::test]
+async fn before_an_unreadable_pin_at_the_target_nothing_is_forgotten_there() {
+    let (toy, snapshots, _) = a_vault().await;
+    let target = empty();
+    run(&toy.store, &target).await;
+    forget(&toy.store, snapshots[0]).await;
+    let object = format!("{}{}", name::PINS, ObjectHash::of(b"?"));
+    target.put(&object, vec![Bytes::from_static(b"?")]).await.unwrap();
+    let later = SystemTime::now() + Duration::from_secs(8 * 24 * 3600);
+    let options = Options { forget: Some(later), ..Options::default() };
+    let report = run_with(&toy.store, &target, options).await.unwrap();
+    assert!(report.forgotten.is_empty() && !report.is_complete(), "{report:#?}");
+    assert_eq!(report.faults[0].object, object);
 }
 
 #[tokio::test]

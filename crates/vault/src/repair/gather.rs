@@ -49,7 +49,7 @@ impl Repairing<'_> {
             self.heal(name, damage, How::PutBack);
             return Ok(());
         }
-        let gathered = self.gather(object, is_there, uses).await?;
+        let (gathered, has_table) = self.gather(object, is_there, uses).await?;
         let mut lost = Vec::new();
         for (pack, needed) in uses {
             let found = gathered.iter().filter(|gathered| gathered.origin.pack == *pack);
@@ -61,7 +61,11 @@ impl Repairing<'_> {
             }
         }
         if !lost.is_empty() {
-            self.report.lost.push(Lost { object: name, damage, segments: lost.clone() });
+            let mut segments = lost.clone();
+            if is_there && !has_table {
+                self.leave_readable(object, &mut segments).await?;
+            }
+            self.report.lost.push(Lost { object: name, damage, segments });
             self.broken.insert(object, lost);
             return Ok(());
         }
@@ -101,21 +105,22 @@ impl Repairing<'_> {
         }
     }
 
-    /// All that can be had of what a damaged object holds. Its own table could be what is damaged, so another tells.
+    /// All that can be had of what a damaged object holds, and whether a table told what that is. Its own table could be what
+    /// is damaged, so another tells.
     async fn gather(
         &mut self,
         object: ObjectHash,
         is_there: bool,
         uses: &Uses,
-    ) -> Result<Vec<Gathered>, RepairError> {
+    ) -> Result<(Vec<Gathered>, bool), RepairError> {
         let (fetched, mut incomplete) = (self.report.segments_fetched, None);
         // First by a fragment, since then only what is missing is fetched. It may lie: when all segments are there, the name
         // of the object tells.
         if let Some(table) = self.indexed_table(object).await? {
             let found = self.by_table(object, is_there, &table, uses).await?;
             match is_original(&table, &found, object) {
-                Some(true) => return Ok(found),
-                None if !self.replica_has(object) => return Ok(found),
+                Some(true) => return Ok((found, true)),
+                None if !self.replica_has(object) => return Ok((found, true)),
                 // Not all is there, and whoever has the whole object tells for certain what was in it.
                 None => incomplete = Some(table),
                 Some(false) => {}
@@ -125,11 +130,11 @@ impl Repairing<'_> {
         if let Some((_, record)) = self.whole(object).await?
             && let Ok(table) = Trailer::decode(&record.trailer)
         {
-            return self.by_table(object, is_there, &table, uses).await;
+            return Ok((self.by_table(object, is_there, &table, uses).await?, true));
         }
         match incomplete {
-            Some(table) => self.by_table(object, is_there, &table, uses).await,
-            None => self.without_table(object, uses).await,
+            Some(table) => Ok((self.by_table(object, is_there, &table, uses).await?, true)),
+            None => Ok((self.without_table(object, uses).await?, false)),
         }
     }
 
@@ -242,6 +247,32 @@ impl Repairing<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Takes out of what is lost the segments that readers still find in the damaged object, by its own table. That is no
+    /// reason to move them: it could be the table that is damaged.
+    async fn leave_readable(
+        &self,
+        object: ObjectHash,
+        lost: &mut Vec<(PackId, SegmentSet)>,
+    ) -> Result<(), RepairError> {
+        let trailer = match read_trailer(self.store.as_ref(), object, self.vault()).await {
+            Ok(Ok((trailer, ..))) => trailer,
+            Ok(Err(_)) => return Ok(()),
+            Err(error) => {
+                damage_of(error)?;
+                return Ok(());
+            }
+        };
+        for (pack, segments) in lost.iter_mut() {
+            let mut rows = trailer.rows_of(*pack);
+            rows.retain(|row| segments.contains(row.number));
+            let read = read_each(self.store.as_ref(), object, &rows, self.watch).await?;
+            let readable: SegmentSet = read.into_iter().flatten().map(|sealed| sealed.number).collect();
+            *segments = segments.iter().filter(|number| !readable.contains(*number)).collect();
+        }
+        lost.retain(|(_, segments)| !segments.is_empty());
+        Ok(())
     }
 
     /// What the replica has of the packs that are needed, when nothing here tells what was in the object.

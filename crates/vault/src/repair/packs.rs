@@ -35,6 +35,11 @@ impl Repairing<'_> {
         for (object, damage) in self.read(&used, &broken).await? {
             broken.insert(object, damage);
         }
+        // What is damaged is not put into the index, where a salvage may have taken it out.
+        self.records.retain(|record| !broken.contains_key(&record.hash));
+        if !self.records.is_empty() {
+            self.heal(name::INDEX.to_owned(), Damage::Missing, How::MadeAnew);
+        }
         self.watch.stage("repairing");
         let nothing = Uses::new();
         for (object, damage) in broken {
@@ -82,7 +87,6 @@ impl Repairing<'_> {
     ) -> Result<BTreeMap<ObjectHash, Damage>, RepairError> {
         let vault = self.vault();
         let mut broken = BTreeMap::new();
-        let mut unnamed = 0;
         for object in used.keys() {
             let found = self.here.packs.get(object).copied();
             let recorded = self.here.sources.get(object).map(|(_, size)| *size);
@@ -107,7 +111,6 @@ impl Repairing<'_> {
                     };
                     match read {
                         Ok((_, trailer, size)) => {
-                            unnamed += 1;
                             let trailer = Bytes::copy_from_slice(&trailer);
                             self.records.push(PackRecord { hash: *object, size, trailer });
                         }
@@ -118,9 +121,6 @@ impl Repairing<'_> {
                     }
                 }
             }
-        }
-        if unnamed > 0 {
-            self.heal(name::INDEX.to_owned(), Damage::Missing, How::MadeAnew);
         }
         Ok(broken)
     }

@@ -18,7 +18,7 @@ use crate::error::{Damage, VaultError};
 use crate::fragment::FRAGMENT_MAX;
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, SnapshotId, VaultId};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::snapshot::{self, SNAPSHOT_MAX, SnapshotObject};
 use crate::writer::Outcome;
 
@@ -210,19 +210,33 @@ impl Repairing<'_> {
         let theirs = hashes(&replica.store.list(folder).await?, folder);
         let ours = hashes(&self.store.list(folder).await?, folder);
         let missing: BTreeSet<_> = theirs.difference(&ours).copied().collect();
+        let sequences = self.settings_sequences(folder).await?;
         for hash in missing {
             let object = format!("{folder}{hash}");
             let Some(bytes) = self.fetch_small(&object, hash, size_max).await? else { continue };
             let (vault, owner) = (self.descriptor.vault, self.descriptor.owner);
             let is_ours = match folder {
                 name::KEYS => vault_of(&bytes) == Some(vault),
-                _ => Settings::decode(&bytes, vault, &owner).is_ok(),
+                // One that has the place of another was set at the replica, and for the replica.
+                _ => Settings::decode(&bytes, vault, &owner)
+                    .is_ok_and(|settings| !sequences.contains(&settings.sequence)),
             };
             if is_ours {
                 self.put_back(&object, bytes, Damage::Missing).await?;
             }
         }
         Ok(())
+    }
+
+    /// The numbers of the settings here, when it is settings that are brought.
+    async fn settings_sequences(&self, folder: &str) -> Result<BTreeSet<u64>, RepairError> {
+        if folder != name::SETTINGS {
+            return Ok(BTreeSet::new());
+        }
+        let (vault, owner) = (self.descriptor.vault, self.descriptor.owner);
+        let records = settings::read_all(self.store.as_ref(), vault, &owner).await?;
+        let readable = records.into_iter().filter_map(|record| record.content.ok());
+        Ok(readable.map(|settings| settings.sequence).collect())
     }
 
     /// All snapshots: those that are whole, and those that are damaged or missing and come back.

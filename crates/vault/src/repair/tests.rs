@@ -255,6 +255,24 @@ async fn salvage_takes_what_is_lost_out_of_the_index_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_salvage_that_is_repeated_says_the_same_and_undoes_nothing() {
+    let ward = a_ward().await;
+    let c = ward.packs[2];
+    change(&ward.store, &c.1.pack_name(), "flip").await;
+    let salvage = Options { salvage: true, ..all() };
+    let first = fix(&ward.store, None, &salvage).await;
+    let [lost] = &first.lost[..] else { panic!("{first:#?}") };
+    let [(pack, segments)] = &lost.segments[..] else { panic!("{lost:#?}") };
+    assert_eq!((*pack, segments.len()), (c.0, 1), "what is whole in it is not lost");
+    for options in [&salvage, &all()] {
+        let again = fix(&ward.store, None, options).await;
+        assert_eq!((&again.lost, &again.healed), (&first.lost, &Vec::new()));
+    }
+    let found = findings(&ward.store).await;
+    assert!(found.iter().all(|finding| finding.object != name::INDEX), "{found:#?}");
+}
+
+#[tokio::test]
 async fn after_a_crash_at_any_call_nothing_is_worse_and_the_next_repair_heals() {
     let ward = a_ward().await;
     let expected = all_contents(&ward.store, &ward).await;

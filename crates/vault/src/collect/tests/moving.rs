@@ -10,8 +10,11 @@ async fn mostly_dead_packs_are_compacted_and_stay_readable() {
     let whole = toy.commit(&[(a, &all), (b, &all)]).await;
     let part = toy.commit(&[(a, &[3, 4]), (b, &[7])]).await;
     toy.forget(whole).await;
+    let dry = toy.try_clean(|options| options.dry_run = true).await.unwrap();
+    assert_eq!((dry.segments_moved, dry.packs_condemned, dry.segments_condemned), (3, 2, 20));
     let report = toy.clean().await;
     assert_eq!((report.segments_moved, report.packs_deleted), (3, 2));
+    assert_eq!((report.segments_condemned, report.bytes_condemned), (20, dry.bytes_condemned));
     assert!(toy.is_whole(part).await);
     assert_eq!(toy.packs().await.len(), 1);
     let stored: u64 = toy.store.list(name::PACKS).await.unwrap().iter().map(|object| object.size).sum();
