@@ -56,7 +56,11 @@ impl FolderStore {
     #[cfg(feature = "locations")]
     pub(crate) async fn remove_folder(&self, folder: &str) {
         // Nothing depends on what a folder was for.
-        let _ = self.run(Operation::List, folder, |root, folder| Ok(root.remove_folder(folder))).await;
+        let remove = |root: &Root, folder: &str| {
+            root.remove_folder(folder);
+            Ok(())
+        };
+        let _ = self.run(Operation::List, folder, remove).await;
     }
 
     /// Runs `work` on a blocking thread, after the name was found good.
