@@ -47,9 +47,7 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
         // thief's snapshot brought before stays until that is forgotten.
         let stays = |object: &String| {
             let mut faults = report.faults.iter().filter(|fault| fault.object == *object);
-            faults.any(|fault| {
-                fault.damage == REGROUPED_SINCE || fault.damage == ANOTHER_PACK && oracle.was_robbed
-            })
+            faults.any(|fault| fault.damage == REGROUPED_SINCE || fault.damage == ANOTHER_PACK)
         };
         let waits = |id: &SnapshotId| {
             let left = report.left_behind.iter().find(|left| left.snapshot == *id);

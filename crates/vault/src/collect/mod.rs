@@ -370,7 +370,18 @@ impl Collector<'_> {
         let stays = self.refute(view, plan, &dead, proof::Depth::Tables, report).await?;
         let dead: Vec<ObjectHash> =
             dead.iter().filter(|object| !stays.contains(object)).map(|object| object.hash).collect();
-        let mut going: HashSet<ObjectHash> = dead.iter().chain(&compacted.emptied).copied().collect();
+        // So it is with what was emptied, and of which something is kept elsewhere.
+        let is_kept_elsewhere = |object: &ObjectHash| {
+            let origins = view.objects.get(object).map_or(&[][..], |seen| &seen.origins);
+            let keepers = origins.iter().filter_map(|origin| plan.keepers.get(&origin.pack));
+            keepers.into_iter().any(|keeper| keeper != object)
+        };
+        let doubtful = compacted.emptied.iter().filter(|object| is_kept_elsewhere(object));
+        let doubtful: Vec<_> = doubtful.map(|hash| Condemned { what: What::Pack, hash: *hash }).collect();
+        let stays = self.refute(view, plan, &doubtful, proof::Depth::Tables, report).await?;
+        let is_going = |hash: &ObjectHash| !stays.contains(&Condemned { what: What::Pack, hash: *hash });
+        let emptied: Vec<ObjectHash> = compacted.emptied.into_iter().filter(is_going).collect();
+        let mut going: HashSet<ObjectHash> = dead.iter().chain(&emptied).copied().collect();
         let condemned_packs = view.row.of(What::Pack);
         going.extend(condemned_packs.iter().filter(|object| !plan.needed.contains(*object)));
         watch.stage("writing down what is not needed");
@@ -388,7 +399,7 @@ impl Collector<'_> {
                 report.snapshots_condemned += 1;
             }
         }
-        for object in dead.iter().chain(&compacted.emptied) {
+        for object in dead.iter().chain(&emptied) {
             add(What::Pack, *object);
             report.packs_condemned += 1;
             report.segments_condemned += view.objects.get(object).map_or(0, PackObject::segments);

@@ -2,24 +2,25 @@
 //!
 //! Whoever can sign for a machine can sign a snapshot that says of an object of its own that it holds somebody else's pack.
 //! In the vault the true object was there first. In a copy the false one may be the first to arrive, and when the copy is
-//! cleaned up, a relocation leads to it. So a relocation counts when somebody who is no liar vouches for it: a snapshot
-//! before the one that is copied now, one that names the same object, or the tables of both vaults.
+//! cleaned up, a relocation leads to it. So a relocation counts when something that no thief can say vouches for it: a
+//! snapshot before the one that is copied now, one that names the same object or that both vaults have and read alike, or
+//! the tables of both vaults.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use store::Kind;
 
-use super::{CopyError, Copying};
+use super::{CopyError, Copying, hashes};
 use crate::error::Damage;
 use crate::moving::damage_of;
-use crate::name::{ObjectHash, PackId, SnapshotId};
+use crate::name::{self, ObjectHash, PackId, SnapshotId};
 use crate::pack::{Trailer, read_trailer};
 use crate::snapshot::{Envelope, PackNeed, SNAPSHOT_MAX};
 
 /// What is said of an object at the target when a snapshot cannot follow because of it.
 pub const ANOTHER_PACK: Damage = Damage::Nonsense(
-    "it says to hold a pack of the source and holds something else: a snapshot that was copied before names it for that \
-     pack; the snapshot arrives when that one is forgotten here and cleaned up",
+    "it says to hold a pack of the source and holds something else, or what cannot be compared; the snapshot arrives when \
+     those that need it here are forgotten and cleaned up",
 );
 
 /// So far back one before a snapshot is looked for that is at the target.
@@ -37,8 +38,8 @@ pub(super) struct Vouchers {
     before: Option<(SnapshotId, Option<Named>)>,
     /// What the snapshots that arrived in this copy name, the last one of each chain.
     arrived: HashMap<SnapshotId, Named>,
-    /// What any snapshot at the target names for a pack, once somebody asked.
-    all: Option<HashSet<(PackId, ObjectHash)>>,
+    /// What the snapshots at the target name for a pack, once somebody asked; and whether one is at the source too.
+    all: Option<HashMap<PackId, HashMap<ObjectHash, bool>>>,
     /// Tables of the source (`true`) and the target.
     tables: HashMap<(bool, ObjectHash), Option<Trailer>>,
 }
@@ -49,8 +50,14 @@ impl Vouchers {
         self.arrived.remove(&envelope.previous);
         self.arrived.insert(id, named(&envelope.needs));
         if let Some(all) = &mut self.all {
-            all.extend(envelope.needs.iter().map(|need| (need.pack, need.object)));
+            add(all, &envelope.needs, true);
         }
+    }
+}
+
+fn add(all: &mut HashMap<PackId, HashMap<ObjectHash, bool>>, needs: &[PackNeed], is_here: bool) {
+    for need in needs {
+        *all.entry(need.pack).or_default().entry(need.object).or_default() |= is_here;
     }
 }
 
@@ -74,10 +81,20 @@ impl Copying<'_> {
         if before.is_some_and(reads_there) {
             return Ok(true);
         }
-        if self.all_named().await?.contains(&(need.pack, need.object)) {
+        let all = self.all_named(need.pack).await?;
+        if all.iter().any(|(named, _)| *named == need.object) {
             return Ok(true);
         }
         let Some(here) = here else { return Ok(false) };
+        // One that is at both, and is read here where this one is, and there where this one would be.
+        let is_alike = |(named, is_here): &(ObjectHash, bool)| {
+            *is_here
+                && self.here.find(need.pack, *named, &need.segments) == Some(here)
+                && self.there.find(need.pack, *named, &need.segments) == Some(there)
+        };
+        if all.iter().any(is_alike) {
+            return Ok(true);
+        }
         let here = self.rows(true, here, need).await?;
         let there = self.rows(false, there, need).await?;
         Ok(here.is_some() && here == there)
@@ -117,24 +134,26 @@ impl Copying<'_> {
         Ok(None)
     }
 
-    /// What living snapshots at the target name. Each was vouched for when it arrived, or brought what it names.
-    async fn all_named(&mut self) -> Result<&HashSet<(PackId, ObjectHash)>, CopyError> {
+    /// What living snapshots at the target name for a pack, and whether one of these is at the source too. Each was vouched for
+    /// when it arrived, or brought what it names.
+    async fn all_named(&mut self, pack: PackId) -> Result<Vec<(ObjectHash, bool)>, CopyError> {
         if self.vouchers.all.is_none() {
-            let mut all = HashSet::new();
-            for id in &self.there.snapshots {
-                if self.there.has_forgotten(*id) {
-                    continue;
-                }
+            let here = hashes(&self.source.list(name::SNAPSHOTS).await?, name::SNAPSHOTS);
+            let living: Vec<_> =
+                self.there.snapshots.iter().filter(|id| !self.there.has_forgotten(**id)).copied().collect();
+            let mut all = HashMap::new();
+            for id in living {
                 let read = match self.target.get(&id.snapshot_name(), SNAPSHOT_MAX).await {
-                    Ok(bytes) => self.decode(*id, &bytes).ok(),
+                    Ok(bytes) => self.decode(id, &bytes).ok(),
                     Err(error) => damage_of(error).map(|_| None)?,
                 };
                 let needs = read.map(|object| object.envelope.needs).unwrap_or_default();
-                all.extend(needs.into_iter().map(|need| (need.pack, need.object)));
+                add(&mut all, &needs, here.contains(&id));
             }
             self.vouchers.all = Some(all);
         }
-        Ok(self.vouchers.all.get_or_insert_default())
+        let named = self.vouchers.all.as_ref().and_then(|all| all.get(&pack));
+        Ok(named.into_iter().flatten().map(|(object, is_here)| (*object, *is_here)).collect())
     }
 
     /// The hashes of the segments that are needed, and the envelope that opens them, as an object's table has them.
