@@ -365,20 +365,31 @@ impl<'a> Check<'a> {
             return;
         }
         // What was condemned and is needed after all is in none on purpose, until it is moved.
-        // Nor is what a salvage took out.
-        let is_out =
-            |object: &ObjectHash| self.holders.is_condemned(*object) || self.report.recorded.contains(object);
-        let unnamed = || self.not_indexed.keys().filter(|object| !is_out(object));
-        if let Some(first) = unnamed().min() {
-            let count = unnamed().count();
+        let unnamed = self.not_indexed.keys().filter(|object| !self.holders.is_condemned(**object));
+        let (recorded, unnamed): (Vec<ObjectHash>, Vec<ObjectHash>) =
+            unnamed.copied().partition(|object| self.report.recorded.contains(object));
+        if let Some(first) = unnamed.iter().min() {
             self.report.findings.add(Finding::new(
                 Severity::Damage,
                 name::INDEX,
                 format!(
-                    "no index fragment names {count} packs that snapshots need ({} and others): one is missing",
+                    "no index fragment names {} packs that snapshots need ({} and others): one is missing",
+                    unnamed.len(),
                     first.short()
                 ),
                 "nothing is lost: restores do not need the index; the next backup may store some data again",
+            ));
+        }
+        if let Some(first) = recorded.iter().min() {
+            self.report.findings.add(Finding::new(
+                Severity::Note,
+                name::INDEX,
+                format!(
+                    "no index fragment names {} packs that an earlier check found damaged ({} and others)",
+                    recorded.len(),
+                    first.short()
+                ),
+                "a salvage took them out, or a fragment is missing; restores do not need it",
             ));
         }
         let is_known = |object: &ObjectHash| {

@@ -40,9 +40,9 @@ fn told(world: &World, cache: Option<&str>, id: &str) -> (Vec<Value>, Option<i32
 
 fn assert_named(told: (Vec<Value>, Option<i32>), id: &str) {
     let (found, code) = told;
-    let damage =
-        found.iter().find(|event| event["severity"] == "damage").unwrap_or_else(|| panic!("{found:?}"));
-    assert_eq!((damage["object"].as_str(), code), (Some(&*format!("snapshots/{id}")), Some(12)), "{found:?}");
+    let name = format!("snapshots/{id}");
+    let is_it = |event: &Value| event["severity"] == "damage" && event["object"] == *name;
+    assert_eq!((found.iter().filter(|event| is_it(event)).count(), code), (1, Some(12)), "{found:?}");
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -74,12 +74,12 @@ fn one_in_the_middle_is_missed() {
     let (world, ids) = a_world(4);
     remove(&world, &ids[1]);
     assert_named(told(&world, None, &ids[1]), &ids[1]);
-    // Whoever never saw it is told by the one that follows, and cannot know that it was not left out of a copy.
+    // Whoever never saw it is told by the one that follows.
     let (found, code) = told(&world, Some("other"), &ids[1]);
-    assert_eq!((found.len(), code), (1, Some(0)), "{found:?}");
+    assert_eq!((found.len(), code), (1, Some(12)), "{found:?}");
     assert_eq!(
         (&found[0]["severity"], found[0]["object"].as_str()),
-        (&"note".into(), Some(&*format!("snapshots/{}", ids[2])))
+        (&"damage".into(), Some(&*format!("snapshots/{}", ids[2])))
     );
     assert!(found[0]["message"].as_str().unwrap().contains(&ids[1][..8]), "{found:?}");
 }
