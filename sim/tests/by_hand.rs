@@ -237,6 +237,25 @@ fn successors_are_looked_for() {
     });
 }
 
+#[test]
+fn sleepers_stop() {
+    is_needed(Rule::SleepersStop, far, |play| {
+        forgotten_by_the_copy(play);
+        play.clean(Place::Copy).unwrap();
+        play.pass(DAY);
+        // It sleeps before it deletes the snapshot, until nobody remembers the name of the pack that it would delete next.
+        let mut sleeper = play.cleanup(Place::Copy);
+        assert!(play.until(&mut sleeper, "delete snapshots/"));
+        for _ in 0..40 {
+            play.pass(DAY);
+            play.clean(Place::Copy).unwrap();
+        }
+        let copy = play.copy();
+        play.finish(copy);
+        play.finish(sleeper);
+    });
+}
+
 /// A snapshot whose pack was moved: the object that it is in now.
 fn moved(play: &mut Play) -> ObjectHash {
     let machine = play.machine(1, &[]);

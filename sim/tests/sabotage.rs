@@ -69,7 +69,6 @@ caught! {
     moves_are_known: MovesAreKnown, 1_000_052, Loss;
     closed_packs_are_left: ClosedPacksAreLeft, WITH_OWNER | 1_000_126, Loss;
     trash_is_surveyed: TrashIsSurveyed, WITH_OWNER | 1_000_472, Loss;
-    sleepers_stop: SleepersStop, 5_001_922, Garbage;
     arrivals_look_again: ArrivalsLookAgain, 3_000_034_044, Loss;
     generations_are_kept_apart: GenerationsAreKeptApart, WITH_OWNER | 900_017_009, Loss;
 }
