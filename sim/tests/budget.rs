@@ -47,8 +47,8 @@ fn fresh_seeds_break_nothing() {
     for (seed, violation) in &campaign.untidy {
         println!("untidy after seed {seed}: {violation}");
     }
-    // About one schedule in ten thousand still leaves garbage behind (see the known ones in docs/gc.md).
-    assert!(campaign.untidy.len() as u64 <= 1 + campaign.scenarios / 200, "too many seeds leave garbage");
+    // Nothing is lost by garbage that stays, and chance may find some: docs/gc.md.
+    assert!(campaign.untidy.len() as u64 <= 1 + campaign.scenarios / 5000, "too many seeds leave garbage");
     if let Some((seed, _)) = campaign.failures.first() {
         replay(*seed);
         panic!("replay it with: STRONGROOM_SIM_SEED={seed} cargo test -p sim --test budget -- --nocapture");
