@@ -47,7 +47,12 @@ fn only_what_differs_is_fetched_and_written() {
     // One chunk of the large file, and the medium one. Of the long text nothing but the length was wrong.
     assert!((201_000..(4 << 20) + 201_000).contains(&report.bytes_written), "{report:?}");
     assert_eq!(inode(&path), before, "it was changed in its place");
-    assert_eq!(store.count(Operation::GetRange, "packs/"), 3, "{:#?}", store.calls());
+    // A pack's table and the two pieces: one request where chance laid them side by side.
+    let calls = store.calls();
+    let ranges = calls.iter().filter(|call| call.operation == Operation::GetRange);
+    let ranges: Vec<u64> = ranges.filter(|call| call.name.starts_with("packs/")).map(|call| call.bytes).collect();
+    assert!((2..=3).contains(&ranges.len()), "{calls:#?}");
+    assert!(ranges.iter().sum::<u64>() < 6 << 20, "of some 10 MiB: {calls:#?}");
 }
 
 #[test]
