@@ -11,6 +11,7 @@
 //! ```
 //! A record is a convenience: without it everything is verified again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
@@ -100,30 +101,37 @@ impl Verified {
         Ok(())
     }
 
-    /// The packs whose turn it is at `now`, the ones verified longest ago first: all that were not verified for
-    /// `max_age`, and as large a share of all as the time since the last record is of `max_age`. A pack that was never
-    /// verified counts from when the store received it.
+    /// The packs whose turn it is at `now`: all that were not verified for `max_age`, and as large a share of all as
+    /// the time since the last record is of `max_age`. In that share those that nobody ever verified come first, in
+    /// the order in which the store received them, then the ones verified longest ago.
+    ///
+    /// When the store received a pack is only believed where it makes the pack older: a store may tell a later time
+    /// for an object whose lock was extended. As the share passes through a whole vault in `max_age`, a pack that
+    /// always seems new has its turn within that time too.
     pub fn due(&self, packs: &[StoredPack], now: SystemTime, max_age: Duration) -> Vec<StoredPack> {
-        let age = |pack: &StoredPack| {
-            let received = clock::seconds(pack.modified);
-            let since = self.packs.get(&pack.hash).map_or(received, |at| received.max(*at));
-            clock::seconds(now).saturating_sub(since)
+        let turn = |pack: &StoredPack| {
+            let verified = self.packs.get(&pack.hash).copied();
+            let since = verified.unwrap_or_else(|| clock::seconds(pack.modified));
+            let age = clock::seconds(now).saturating_sub(since);
+            let overdue = age as f64 >= max_age.as_secs_f64();
+            (!overdue, verified.is_some(), Reverse(age), pack.hash)
         };
-        let mut packs: Vec<_> = packs.iter().map(|pack| (age(pack), *pack)).collect();
-        packs.sort_by_key(|(age, pack)| (std::cmp::Reverse(*age), pack.hash));
+        let mut packs = packs.to_vec();
+        packs.sort_by_cached_key(turn);
         let whole = max_age.as_secs_f64().max(1.0);
         let passed = self.last.and_then(|last| now.duration_since(last).ok());
         // At first a day's share.
         let passed = passed.unwrap_or(Duration::from_secs(24 * 3600)).as_secs_f64();
-        let total: u64 = packs.iter().map(|(_, pack)| pack.size).sum();
+        let total: u64 = packs.iter().map(|pack| pack.size).sum();
         let share = (total as f64 * (passed / whole).min(1.0)) as u64;
         let mut taken = 0;
-        let is_due = |(age, pack): &&(i64, StoredPack)| {
-            let due = *age as f64 >= max_age.as_secs_f64() || taken < share;
+        packs.retain(|pack| {
+            let (in_time, ..) = turn(pack);
+            let due = !in_time || taken < share;
             taken += pack.size;
             due
-        };
-        packs.iter().take_while(is_due).map(|(_, pack)| *pack).collect()
+        });
+        packs
     }
 }
 
@@ -239,6 +247,24 @@ mod tests {
             assert!(oldest.max().unwrap() <= 30, "day {today}");
         }
         assert!(most <= 4, "a day's share, not a month's: {most}");
+    }
+
+    #[test]
+    fn a_store_that_tells_ever_later_times_hides_no_pack() {
+        // As of a bucket whose locks are extended each day.
+        let age = Duration::from_secs(30 * DAY);
+        let mut verified = Verified::default();
+        for today in 0..100 {
+            let packs: Vec<_> = (0..60).map(|n| pack(n, today)).collect();
+            for pack in verified.due(&packs, day(today), age) {
+                verified.note(pack.hash, (today * DAY) as i64);
+            }
+            verified.last = Some(day(today));
+            if today >= 30 {
+                let oldest = packs.iter().map(|pack| verified.packs.get(&pack.hash).map_or(0, |at| *at as u64 / DAY));
+                assert!(today - oldest.min().unwrap() <= 30, "day {today}");
+            }
+        }
     }
 
     #[test]
