@@ -25,7 +25,7 @@ pub struct CopyRequest {
     pub snapshots: Option<Vec<SnapshotId>>,
     /// Read back what was copied, and compare.
     pub verify: bool,
-    /// The storage class at the target for packs of data; what the vault's settings say when `None`.
+    /// The storage class at the target for packs of data; as the settings say that count at the target when `None`.
     pub data_class: Option<Option<StorageClass>>,
     /// How what is copied is locked; as the settings say that count at the target when `None`.
     pub lock: Option<LockSetting>,
@@ -72,12 +72,13 @@ pub fn copy(
     Ok(runtime.block_on(copying)?)
 }
 
-/// What settings ask for at the target of a copy, as far as that can be had there.
+/// What settings ask for at the target of a copy, as far as that can be had there: those that it was given, or those that
+/// the copy brings.
 #[derive(Debug, Default)]
 struct Asked {
-    /// The class for packs of data, by the settings of the source.
+    /// The class for packs of data.
     data_class: Option<StorageClass>,
-    /// How objects are locked, by what the target will have as its settings: its own, and those that the copy brings.
+    /// How objects are locked.
     lock: Option<LockSetting>,
 }
 
@@ -89,13 +90,11 @@ impl Asked {
         // Without one the copy says what is wrong.
         let Ok(descriptor) = read_descriptor(source).await else { return Ok(Self::default()) };
         let (vault, owner) = (descriptor.vault, &descriptor.owner);
-        let records = settings::read_all(source.as_ref(), vault, owner).await?;
+        let own = settings::read_all(target.as_ref(), vault, owner).await?;
+        let brought = settings::read_all(source.as_ref(), vault, owner).await?;
+        let records = settings::at_target(own, brought);
         let data_class = settings::data_class(&descriptor, &records).filter(|_| target.has_classes());
-        let mut lock = None;
-        if target.has_locks() {
-            let own = settings::read_all(target.as_ref(), vault, owner).await?;
-            lock = settings::lock_setting(&descriptor, &settings::joined(own, records));
-        }
+        let lock = settings::lock_setting(&descriptor, &records).filter(|_| target.has_locks());
         // A vault that is locked may be copied to where nothing can be.
         let can_lock = lock.is_some() && target.can_lock().await?;
         Ok(Self { data_class, lock: lock.filter(|_| can_lock) })

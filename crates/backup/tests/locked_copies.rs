@@ -120,7 +120,9 @@ fn a_copy_is_locked_kept_locked_and_cleaned_up_when_its_locks_end() {
     }
     assert_whole(&far, source.path(), 2);
 
-    // A later copy is told nothing, and locks as the copy's own settings say.
+    // A later copy is told nothing, and locks as the copy's own settings say, whatever the vault's say now.
+    vault.set_delete_delay(Duration::from_secs(60)).unwrap();
+    vault.set_delete_delay(Duration::from_secs(120)).unwrap();
     version(source.path(), 2);
     run(&vault, source.path());
     let before = names(&far);

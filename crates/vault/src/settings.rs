@@ -119,13 +119,17 @@ pub async fn read_all(
     Ok(records)
 }
 
-/// The versions that count once those of `brought` are copied to where `there` are: the same order as [`read_all`] gives
-/// them. What comes is the later of two that were written at once.
-pub fn joined(mut there: Vec<Record<Settings>>, brought: Vec<Record<Settings>>) -> Vec<Record<Settings>> {
-    let known: HashSet<String> = there.iter().map(|record| record.object.name.clone()).collect();
-    let new = brought.into_iter().filter(|record| !known.contains(&record.object.name));
-    there.extend(new);
-    // What is new stays behind what was there.
+/// The versions that count at the target of a copy (`there`) when one of the vault with `brought` is done, in the order of
+/// [`read_all`]. A target that was given settings of its own keeps them; otherwise those of the vault come along.
+pub fn at_target(mut there: Vec<Record<Settings>>, brought: Vec<Record<Settings>>) -> Vec<Record<Settings>> {
+    let names = |records: &[Record<Settings>]| -> HashSet<String> {
+        records.iter().map(|record| record.object.name.clone()).collect()
+    };
+    let (known, coming) = (names(&there), names(&brought));
+    if there.iter().any(|record| record.content.is_ok() && !coming.contains(&record.object.name)) {
+        return there;
+    }
+    there.extend(brought.into_iter().filter(|record| !known.contains(&record.object.name)));
     there.sort_by_key(|record| record.content.as_ref().map_or(u64::MAX, |settings| settings.sequence));
     there
 }
@@ -184,25 +188,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_places_the_later_versions_count_and_of_equals_the_one_that_comes() {
-        let (there, here) = (store::MemoryStore::new(), store::MemoryStore::new());
+    async fn what_comes_counts_unless_the_copy_has_settings_of_its_own() {
+        async fn place(all: &[Settings]) -> store::MemoryStore {
+            let store = store::MemoryStore::new();
+            for settings in all {
+                write(&store, signed(settings, 5)).await.unwrap();
+            }
+            store
+        }
         let named = |sequence, text: &'static str| Settings {
             extensions: vec![(9, Bytes::from_static(text.as_bytes()))],
             ..some_settings(sequence)
         };
-        // What comes was written first.
-        for settings in [named(1, "both"), named(2, "comes"), named(4, "last")] {
-            write(&here, signed(&settings, 5)).await.unwrap();
-        }
-        for settings in [named(1, "both"), named(2, "was there"), named(3, "own")] {
-            write(&there, signed(&settings, 5)).await.unwrap();
-        }
+        let (both, comes, last) = (named(1, "both"), named(2, "comes"), named(4, "last"));
         let owner = key(5).1;
-        let [there, here] =
-            [read_all(&there, VAULT, &owner).await, read_all(&here, VAULT, &owner).await].map(Result::unwrap);
-        let order: Vec<_> = joined(there, here).into_iter().map(|record| record.content.unwrap()).collect();
-        let expected = [(1, "both"), (2, "was there"), (2, "comes"), (3, "own"), (4, "last")];
-        assert_eq!(order, expected.map(|(sequence, text)| named(sequence, text)));
+        let brought = place(&[both.clone(), comes.clone(), last.clone()]).await;
+        let own = named(2, "own");
+        for (there, expected) in [
+            (vec![], vec![&both, &comes, &last]),
+            (vec![both.clone()], vec![&both, &comes, &last]),
+            (vec![both.clone(), own.clone()], vec![&both, &own]),
+        ] {
+            let there = place(&there).await;
+            // What a stranger put there is nobody's setting.
+            write(&there, signed(&named(9, "foreign"), 6)).await.unwrap();
+            let read = [read_all(&there, VAULT, &owner).await, read_all(&brought, VAULT, &owner).await];
+            let [there, brought] = read.map(Result::unwrap);
+            let counting = at_target(there, brought).into_iter().filter_map(|record| record.content.ok());
+            assert_eq!(counting.collect::<Vec<_>>().iter().collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]
