@@ -78,7 +78,10 @@ fn run(
     runtime.block_on(async {
         let descriptor = read_descriptor(store).await?;
         let settings = settings::read_all(store.as_ref(), descriptor.vault, &descriptor.owner).await?;
-        let now = vault::store_clock(store.as_ref()).await?;
+        let now = match request.dry_run {
+            true => vault::store_clock_or_own(store.as_ref()).await?,
+            false => vault::store_clock(store.as_ref()).await?,
+        };
         let delay = settings::effective_delay(&descriptor, &settings, now);
         let mut options = Options::new(delay, store.is_remote());
         options.max_unused = request.max_unused.unwrap_or(options.max_unused);

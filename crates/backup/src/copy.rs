@@ -8,7 +8,7 @@ use store::{StorageClass, Store};
 use vault::copy::{self, Alarm, Due, Options, Report};
 use vault::locking::Locking;
 use vault::settings::LockSetting;
-use vault::{ObjectHash, SnapshotId, lease, name, settings};
+use vault::{ObjectHash, SnapshotId, VaultError, lease, name, settings};
 
 use crate::cleanup::read_descriptor;
 use crate::locks::require_locks;
@@ -62,7 +62,7 @@ pub fn copy(
         (false, _) => None,
         // A dry run writes nothing, and asking the store for its clock would.
         (true, true) => Some(SystemTime::now()),
-        (true, false) => Some(runtime.block_on(vault::store_clock(source.as_ref()))?),
+        (true, false) => Some(runtime.block_on(clock_of(source, target))?),
     };
     let options = Options { snapshots, verify, data_class, forget, dry_run, ..Options::default() };
     let alarms = Alarms::default();
@@ -70,6 +70,16 @@ pub fn copy(
     let timer = || alarms.next();
     let copying = copy::copy(source, target, &options, &timer, random, progress.as_ref());
     Ok(runtime.block_on(copying)?)
+}
+
+/// The source's clock; the target's where the source takes no writes. A machine's own clock makes nothing be forgotten.
+async fn clock_of(source: &Arc<dyn Store>, target: &Arc<dyn Store>) -> Result<SystemTime, Error> {
+    match vault::store_clock(source.as_ref()).await {
+        Err(VaultError::Store(error)) if vault::clock::takes_no_writes(error.kind) => {
+            Ok(vault::store_clock(target.as_ref()).await?)
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// What settings ask for at the target of a copy, as far as that can be had there: those that it was given, or those that

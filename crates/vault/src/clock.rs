@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use store::Store;
+use store::{Kind, Store};
 
 use crate::error::VaultError;
 use crate::header::ObjectKind;
@@ -18,6 +18,19 @@ pub async fn store_clock(store: &dyn Store) -> Result<SystemTime, VaultError> {
     let stat = store.stat(&name).await;
     store.discard(&name).await?;
     Ok(stat?.modified)
+}
+
+/// The same, or this machine's own clock where the store takes no writes: good enough for who only looks.
+pub async fn store_clock_or_own(store: &dyn Store) -> Result<SystemTime, VaultError> {
+    match store_clock(store).await {
+        Err(VaultError::Store(error)) if takes_no_writes(error.kind) => Ok(SystemTime::now()),
+        outcome => outcome,
+    }
+}
+
+/// Whether an error of this kind says that the store takes no writes, be it from this user or now.
+pub fn takes_no_writes(kind: Kind) -> bool {
+    matches!(kind, Kind::PermissionDenied | Kind::ReadOnly | Kind::NoSpace | Kind::Unsupported)
 }
 
 /// 32 hex digits that nobody else chooses. They guard nothing.

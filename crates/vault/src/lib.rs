@@ -45,7 +45,7 @@ pub mod verified;
 pub mod wire;
 pub mod writer;
 
-pub use clock::store_clock;
+pub use clock::{store_clock, store_clock_or_own};
 pub use error::VaultError;
 pub use name::{ObjectHash, PackId, SnapshotId, SystemId, VaultId};
 pub use segments::SegmentSet;

@@ -261,7 +261,8 @@ mod tests {
             }
             verified.last = Some(day(today));
             if today >= 30 {
-                let oldest = packs.iter().map(|pack| verified.packs.get(&pack.hash).map_or(0, |at| *at as u64 / DAY));
+                let oldest =
+                    packs.iter().map(|pack| verified.packs.get(&pack.hash).map_or(0, |at| *at as u64 / DAY));
                 assert!(today - oldest.min().unwrap() <= 30, "day {today}");
             }
         }

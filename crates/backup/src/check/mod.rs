@@ -228,7 +228,7 @@ async fn which_packs(
             ReadPacks::Sample { percent, seed }
         }
         ReadData::Due(max_age) => {
-            let now = vault::store_clock(store.as_ref()).await?;
+            let now = vault::store_clock_or_own(store.as_ref()).await?;
             let verified = Arc::new(Verified::read(store.as_ref(), vault).await?);
             ReadPacks::Due { verified, now, max_age }
         }

@@ -50,7 +50,8 @@ fn only_what_differs_is_fetched_and_written() {
     // A pack's table and the two pieces: one request where chance laid them side by side.
     let calls = store.calls();
     let ranges = calls.iter().filter(|call| call.operation == Operation::GetRange);
-    let ranges: Vec<u64> = ranges.filter(|call| call.name.starts_with("packs/")).map(|call| call.bytes).collect();
+    let ranges: Vec<u64> =
+        ranges.filter(|call| call.name.starts_with("packs/")).map(|call| call.bytes).collect();
     assert!((2..=3).contains(&ranges.len()), "{calls:#?}");
     assert!(ranges.iter().sum::<u64>() < 6 << 20, "of some 10 MiB: {calls:#?}");
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use store::{Kind, Store};
 
+use super::condemn::to_be_told;
 use super::plan::Plan;
 use super::proof::Depth;
 use super::view::{Authority, OriginSeen, Standing, View};
@@ -27,7 +28,7 @@ impl Collector<'_> {
         report: &mut Report,
     ) -> Result<(), VaultError> {
         watch.stage("deleting");
-        let untold = super::to_be_told(view, plan).filter(|moved| !view.moved.knows(moved));
+        let untold = to_be_told(view, plan).filter(|moved| !view.moved.knows(moved));
         let untold: HashSet<PackId> = untold.map(|moved| moved.pack).collect();
         let is_blind = keeps(Rule::BlindnessDeletesNothing) && view.unreadable_snapshots().next().is_some();
         let overlap = self.options.overlap();

@@ -7,16 +7,18 @@ use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use store::{Fault, Faulty, Kind, MemoryStore, Operation, Recorded, Rule, Store, When};
 
+use super::tidy::LEASES_KEPT;
 use super::*;
 use crate::check::Unwatched;
+use crate::condemned::{self, What};
 use crate::error::Damage;
 use crate::fragment::{self, PackRecord};
 use crate::pack::{PackAssembler, PackKind, verify_whole};
-use crate::relocation::Holders;
+use crate::relocation::{self, Holders, Moved};
 use crate::signing::{self, VerifyingKey};
 use crate::snapshot::{self, Envelope, PackNeed};
 use crate::writer::{Outcome, Writer};
-use crate::{PackId, SegmentSet, SnapshotId};
+use crate::{PackId, SegmentSet, SnapshotId, name, records, trash};
 
 mod forged;
 mod leftovers;
@@ -183,6 +185,26 @@ async fn a_dry_run_promises_and_changes_nothing() {
     let report = toy.try_clean(|options| options.dry_run = true).await.unwrap();
     assert_eq!((report.snapshots_condemned, report.packs_condemned), (1, 1));
     assert!(toy.is_whole(snapshot).await);
+    // Nor does it need a store that takes writes.
+    let names = async |toy: &Toy| {
+        let all = toy.store.list("").await.unwrap();
+        all.into_iter().map(|object| object.name).collect::<Vec<_>>()
+    };
+    let before = names(&toy).await;
+    for kind in [Kind::PermissionDenied, Kind::ReadOnly, Kind::NoSpace] {
+        let refused = [Operation::Put, Operation::Replace, Operation::Delete]
+            .map(|operation| Rule::new(When::Always, Fault::Error(kind)).on(operation));
+        let inner = toy.store.clone();
+        toy.store = Arc::new(Faulty::new(inner.clone(), 1, refused.into()));
+        let report = toy.try_clean(|options| options.dry_run = true).await.unwrap();
+        assert_eq!((report.snapshots_condemned, report.packs_condemned), (1, 1));
+        assert!(toy.try_clean(|_| {}).await.is_err());
+        toy.store = inner;
+    }
+    assert_eq!(names(&toy).await, before);
+    // And it is not in the way of others.
+    let outcome = toy.try_clean(|_| {}).await.unwrap();
+    assert_eq!(outcome.packs_condemned, 1);
 }
 
 #[tokio::test]
