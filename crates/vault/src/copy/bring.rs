@@ -35,7 +35,8 @@ enum Step {
     Point(ObjectHash, SegmentSet),
     /// This object is to be copied.
     Copy(ObjectHash),
-    /// The segments in this object are to be copied into another: its own name is not to be written again.
+    /// The segments in this object are to be copied into another: its own name is not to be written again, or not all of it
+    /// is whole.
     Move(ObjectHash),
     /// It cannot be had, because of this object.
     Lost(ObjectHash),
@@ -197,11 +198,12 @@ impl Copying<'_> {
     async fn step(&mut self, need: &PackNeed, previous: SnapshotId) -> Result<Step, CopyError> {
         let vault = self.descriptor.vault;
         if let Some(object) = self.there.find(need.pack, need.object, &need.segments) {
-            let here = self.find_here(need);
+            let whole = self.find_here(need);
+            let here = whole.or_else(|| self.find_torn_and_known(need));
             let needs_voucher = object != need.object && keeps(Rule::ArrivalsAreCompared);
             if needs_voucher && !self.is_vouched_for(need, here, object, previous).await? {
                 // Under the name that the snapshot says, readers there find it and no relocation counts.
-                if here == Some(need.object) && !self.there.holders.is_condemned(need.object) {
+                if whole == Some(need.object) && !self.there.holders.is_condemned(need.object) {
                     return Ok(Step::Copy(need.object));
                 }
                 self.fault(self.target.location(), object.pack_name(), ANOTHER_PACK);
@@ -213,6 +215,9 @@ impl Copying<'_> {
             };
         }
         let Some(object) = self.find_here(need) else {
+            if let Some(torn) = self.find_torn(need) {
+                return Ok(Step::Move(torn));
+            }
             let named = self.here.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
             if !self.bad.contains_key(&named) {
                 self.fault(self.source.location(), named.pack_name(), Damage::Missing);

@@ -88,6 +88,7 @@ impl Copying<'_> {
                     self.record(record).await?;
                 }
                 Arrival::BadHere(damage) => {
+                    self.torn.note(object, &damage);
                     self.fault(self.source.location(), object.pack_name(), damage.clone());
                     self.bad.insert(object, damage);
                 }
@@ -105,6 +106,32 @@ impl Copying<'_> {
         object: ObjectHash,
         needs: &[PackNeed],
     ) -> Result<(), CopyError> {
+        let mut mover = Mover::new(self.target, self.descriptor.vault, self.options.data_class.as_ref());
+        match self.torn.contains(object) {
+            true => self.move_whole(object, needs, &mut mover).await?,
+            false => self.move_all(object, needs, &mut mover).await?,
+        }
+        mover.end_pack().await?;
+        self.report.segments_moved += mover.segments;
+        self.report.bytes_copied += mover.bytes;
+        for record in mover.packs {
+            self.there.packs.insert(record.hash, record.size);
+            self.record(record).await?;
+        }
+        for moved in mover.moved {
+            self.there.holders.add(moved.clone());
+            self.moved.push(moved);
+        }
+        Ok(())
+    }
+
+    /// Takes these packs out of an object, each with all that is there of it.
+    async fn move_all(
+        &mut self,
+        object: ObjectHash,
+        needs: &[PackNeed],
+        mover: &mut Mover<'_>,
+    ) -> Result<(), CopyError> {
         let (vault, location) = (self.descriptor.vault, self.source.location());
         let trailer = match read_trailer(self.source.as_ref(), object, vault).await {
             Ok(Ok((trailer, ..))) => Ok(trailer),
@@ -119,7 +146,6 @@ impl Copying<'_> {
                 return Ok(());
             }
         };
-        let mut mover = Mover::new(self.target, vault, self.options.data_class.as_ref());
         for need in needs {
             // All that is there and not only what is needed: other snapshots at the target may need it.
             let rows = trailer.rows_of(need.pack);
@@ -134,21 +160,13 @@ impl Copying<'_> {
             match read {
                 Ok((origin, sealed)) => mover.place(trailer.kind, origin, sealed, self.random).await?,
                 Err(damage) => {
+                    if damage != NOT_HELD {
+                        self.torn.note(object, &damage);
+                    }
                     self.fault(location.clone(), object.pack_name(), damage.clone());
                     self.bad.insert(object, damage);
                 }
             }
-        }
-        mover.end_pack().await?;
-        self.report.segments_moved += mover.segments;
-        self.report.bytes_copied += mover.bytes;
-        for record in mover.packs {
-            self.there.packs.insert(record.hash, record.size);
-            self.record(record).await?;
-        }
-        for moved in mover.moved {
-            self.there.holders.add(moved.clone());
-            self.moved.push(moved);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod bring;
 pub(crate) mod fetch;
 mod follow;
 pub(crate) mod shelf;
+mod torn;
 mod vouch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -36,6 +37,7 @@ use crate::relocation::{Holders, Moved};
 use crate::sabotage::{Rule, keeps};
 use crate::writer::Writer;
 use shelf::Shelf;
+use torn::Torn;
 pub use vouch::ANOTHER_PACK;
 use vouch::Vouchers;
 
@@ -138,7 +140,8 @@ pub struct Report {
     pub packs_copied: u64,
     /// Packs that the snapshots need and that were at the target already.
     pub packs_present: u64,
-    /// Segments that were copied into new packs, because the target does not take their own pack's name again.
+    /// Segments that were copied into new packs, because the target does not take their own pack's name again or not all
+    /// of their pack is whole.
     pub segments_moved: u64,
     /// Bytes written to the target, in packs and snapshots.
     pub bytes_copied: u64,
@@ -234,6 +237,8 @@ struct Copying<'a> {
     leases: u32,
     /// Objects of the source that are of no use.
     bad: HashMap<ObjectHash, Damage>,
+    /// Those of them that may be of some use.
+    torn: Torn,
     /// Packs that no fragment at the target names yet, and the bytes of their trailers.
     records: Vec<PackRecord>,
     record_bytes: usize,
@@ -291,6 +296,7 @@ pub async fn copy(
         there: Shelf::default(),
         leases: 1,
         bad: HashMap::new(),
+        torn: Torn::default(),
         records: Vec::new(),
         record_bytes: 0,
         chunks_known: HashMap::new(),

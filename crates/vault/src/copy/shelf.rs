@@ -11,9 +11,10 @@ use super::{hashes, sizes};
 use crate::check::Held;
 use crate::condemned::{Row, What};
 use crate::error::{Damage, VaultError};
-use crate::fragment::{self, FRAGMENT_MAX};
+use crate::fragment::{self, FRAGMENT_MAX, PackRecord};
 use crate::moving::damage_of;
 use crate::name::{self, ObjectHash, PackId, SnapshotId, VaultId};
+use crate::pack::Trailer;
 use crate::relocation::Holders;
 use crate::segments::SegmentSet;
 use crate::trash::Trash;
@@ -162,5 +163,22 @@ impl Shelf {
         self.indexed.extend(indexed);
         self.index = Some(index);
         Ok(())
+    }
+
+    /// What the index says of an object, if it was learnt and names it.
+    pub(crate) async fn indexed_table(
+        &self,
+        store: &Arc<dyn Store>,
+        vault: VaultId,
+        object: ObjectHash,
+    ) -> Result<Option<(PackRecord, Trailer)>, VaultError> {
+        let Some((fragment, _)) = self.sources.get(&object) else { return Ok(None) };
+        match store.get(&fragment.index_name(), FRAGMENT_MAX).await {
+            Ok(bytes) => {
+                let packs = fragment::decode(&bytes, *fragment, vault).unwrap_or_default();
+                Ok(packs.into_iter().find(|(record, _)| record.hash == object))
+            }
+            Err(error) => damage_of(error).map(|_| None),
+        }
     }
 }

@@ -355,6 +355,62 @@ async fn damage_at_the_source_leaves_behind_what_needs_it_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_whole_of_a_damaged_pack_arrives() {
+    let (mut toy, mut snapshots, [a, _]) = a_vault().await;
+    let name = a.1.pack_name();
+    let whole = toy.store.get(&name, u64::MAX).await.unwrap();
+    let mut torn = whole.to_vec();
+    torn[whole.len() * 2 / 5] ^= 1;
+    toy.store.replace(&name, vec![torn.into()]).await.unwrap();
+    let target = empty();
+    let report = run(&toy.store, &target).await;
+    assert_eq!(report.copied, snapshots[1..], "{report:?}");
+    assert_eq!(report.left_behind.iter().map(|left| left.snapshot).collect::<Vec<_>>(), snapshots[..1]);
+    assert_eq!((report.faults.len(), report.segments_moved), (1, 5), "{report:?}");
+    assert_same(&toy.store, &target, &snapshots[1..]).await;
+    // What needs the damaged segment stays behind, and all else needs nothing more.
+    let (good, bad) = (toy.commit(&[(a, &[0, 3, 4])]).await, toy.commit(&[(a, &[2, 3])]).await);
+    let report = run(&toy.store, &target).await;
+    assert_eq!((report.copied, report.segments_moved), (vec![good], 0));
+    let left: Vec<_> = report.left_behind.iter().map(|left| left.snapshot).collect();
+    assert_eq!(left, [snapshots[0], bad]);
+    clean(&target).await;
+    assert_same(&toy.store, &target, &[snapshots[1], snapshots[2], good]).await;
+    // Healed, all of it comes.
+    toy.store.replace(&name, vec![whole]).await.unwrap();
+    let report = run(&toy.store, &target).await;
+    assert!(report.is_complete() && report.copied == [snapshots[0], bad], "{report:?}");
+    snapshots.extend([good, bad]);
+    for _ in 0..2 {
+        assert_same(&toy.store, &target, &snapshots).await;
+        clean(&target).await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_damaged_pack_without_a_second_table_nothing_is_taken() {
+    for has_fragment in [true, false] {
+        let (toy, snapshots, [a, _]) = a_vault().await;
+        let mut torn = toy.store.get(&a.1.pack_name(), u64::MAX).await.unwrap().to_vec();
+        let at = match has_fragment {
+            // What opens the pack's segments, in its own table: no hash there tells.
+            true => torn.windows(8).rposition(|bytes| bytes == b"envelope").unwrap(),
+            false => torn.len() * 2 / 5,
+        };
+        torn[at] ^= 1;
+        toy.store.replace(&a.1.pack_name(), vec![torn.into()]).await.unwrap();
+        if !has_fragment {
+            for fragment in names(&toy.store, name::INDEX).await {
+                toy.store.delete(&fragment).await.unwrap();
+            }
+        }
+        let target = empty();
+        let report = run(&toy.store, &target).await;
+        assert_eq!((report.copied, report.segments_moved), (vec![snapshots[2]], 0), "{has_fragment}");
+    }
+}
+
+#[tokio::test]
 async fn a_pack_of_the_wrong_size_at_the_target_is_told() {
     let (mut toy, _, [a, _]) = a_vault().await;
     let target = empty();

@@ -9,7 +9,7 @@ use super::{How, Lost, RepairError, Repairing};
 use crate::condemned::{Condemned, What};
 use crate::copy::fetch::examine;
 use crate::error::Damage;
-use crate::fragment::{self, FRAGMENT_MAX, PackRecord};
+use crate::fragment::PackRecord;
 use crate::moving::{Mover, Sealed, damage_of, read_each};
 use crate::name::{ObjectHash, PackId};
 use crate::pack::{Origin, PackKind, SegmentRow, Trailer, hash_of, read_trailer};
@@ -116,7 +116,8 @@ impl Repairing<'_> {
         let (fetched, mut incomplete) = (self.report.segments_fetched, None);
         // First by a fragment, since then only what is missing is fetched. It may lie: when all segments are there, the name
         // of the object tells.
-        if let Some(table) = self.indexed_table(object).await? {
+        let indexed = self.here.indexed_table(self.store, self.vault(), object).await?;
+        if let Some((_, table)) = indexed {
             let found = self.by_table(object, is_there, &table, uses).await?;
             match is_original(&table, &found, object) {
                 Some(true) => return Ok((found, true)),
@@ -140,22 +141,6 @@ impl Repairing<'_> {
 
     fn replica_has(&self, object: ObjectHash) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.shelf.packs.contains_key(&object))
-    }
-
-    /// What a fragment here says is in an object.
-    async fn indexed_table(&self, object: ObjectHash) -> Result<Option<Trailer>, RepairError> {
-        let Some((fragment, _)) = self.here.sources.get(&object) else { return Ok(None) };
-        match self.store.get(&fragment.index_name(), FRAGMENT_MAX).await {
-            Ok(bytes) => {
-                let packs = fragment::decode(&bytes, *fragment, self.vault()).unwrap_or_default();
-                let found = packs.into_iter().find(|(record, _)| record.hash == object);
-                Ok(found.map(|(_, trailer)| trailer))
-            }
-            Err(error) => {
-                damage_of(error)?;
-                Ok(None)
-            }
-        }
     }
 
     /// All that can be had of an object whose table is known: everything good in it, and the rest from the replica.
