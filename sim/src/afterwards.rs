@@ -62,6 +62,13 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
         let waiting = promised.iter().filter(|id| waits(id)).count() as u64;
         world.count("snapshots that a regrouping kept from a copy", waiting);
     }
+    clean_the_copy(actor)?;
+    lock(&actor.world).count("last copies", 1);
+    Ok(())
+}
+
+/// What has arrived stays whole when the copy is cleaned up.
+pub fn clean_the_copy(actor: &Actor) -> Result<(), String> {
     let there = actor.at(Place::Copy);
     for _ in 0..2 {
         lock(&actor.world).advance(actor.rules.delay + 2 * DAY);
@@ -71,7 +78,6 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
         copy.oracle.look(*now, &copy.objects);
         world.hear_of_the_copy();
     }
-    lock(&actor.world).count("last copies", 1);
     Ok(())
 }
 

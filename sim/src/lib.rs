@@ -15,5 +15,6 @@ pub mod quiet;
 pub mod random;
 pub mod runtime;
 pub mod scenario;
+pub mod torn;
 pub mod toy;
 pub mod world;

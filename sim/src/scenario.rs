@@ -13,6 +13,7 @@ use crate::objects::{Change, Millis};
 use crate::oracle::Oracle;
 use crate::quiet;
 use crate::random::Random;
+use crate::torn;
 use crate::toy;
 use crate::world::{Faults, Place, Shared, World, lock};
 
@@ -120,6 +121,9 @@ pub fn run(seed: u64, trace: bool) -> Verdict {
         }
         if scenario.others.copies && is_calm(&scenario) {
             afterwards::copy(&actor);
+        }
+        if scenario.others.copies && is_calm(&scenario) {
+            torn::copy(&actor, &mut Random::new(seed.rotate_left(17)));
         }
         if scenario.others.checks && is_calm(&scenario) {
             afterwards::check(&actor, &mut scenario.others.random);
