@@ -77,3 +77,38 @@ async fn close_again(
     }
     Ok(closings.len() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::MemoryStore;
+    use vault::PackId;
+    use vault::condemned::What;
+
+    const VAULT: VaultId = VaultId::new([1; 16]);
+
+    #[test]
+    fn what_was_closed_is_closed_again_once() {
+        let runtime = new_runtime().unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let closing = |what, number| Condemned::closing(what, PackId::new([number; 16]));
+        let lost = vec![closing(What::ClosedPack, 2), closing(What::ClosedElsewhere, 3)];
+        let told = closing(What::ClosedPack, 4);
+        let write = condemned::write(store.as_ref(), VAULT, [9; 16], std::slice::from_ref(&told));
+        runtime.block_on(write).unwrap();
+        let records = || runtime.block_on(store.list(name::CONDEMNED)).unwrap().len();
+        let again = |changes| {
+            let closings = lost.iter().chain([&told]).cloned().collect();
+            runtime.block_on(close_again(&store, VAULT, closings, changes)).unwrap()
+        };
+        assert_eq!(runtime.block_on(close_again(&store, VAULT, Vec::new(), true)).unwrap(), 0);
+        // What is told already is not told twice, and a dry run tells nobody.
+        assert_eq!((again(false), records()), (2, 1));
+        assert_eq!((again(true), records()), (2, 2));
+        assert_eq!((again(true), records()), (0, 2));
+        let row = runtime.block_on(Row::read(store.as_ref(), VAULT)).unwrap();
+        for closing in lost {
+            assert!(row.closed(closing.what).contains_key(&closing.pack().unwrap()), "{closing:?}");
+        }
+    }
+}

@@ -57,7 +57,9 @@ impl StoredBytes {
 /// A vault in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VaultStats {
-    /// Snapshots that can be read.
+    /// The key can read: with another one, what snapshots and chunks say is not counted.
+    pub can_read: bool,
+    /// Snapshots that can be read; with a key that cannot read, all that are in the store.
     pub snapshots: u64,
     /// Snapshots that cannot.
     pub snapshots_damaged: u64,
@@ -122,8 +124,8 @@ fn ratio(large: u64, small: u64) -> Option<f64> {
 /// Counts.
 pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Error> {
     progress.set_stage("counting");
-    let mut stats = VaultStats::default();
-    if vault.keyring().can_read() {
+    let mut stats = VaultStats { can_read: vault.keyring().can_read(), ..VaultStats::default() };
+    if stats.can_read {
         let list = SnapshotList::load(vault)?;
         let time = |(seconds, nanoseconds)| Time { seconds, nanoseconds };
         stats.snapshots = list.snapshots.len() as u64;
@@ -151,9 +153,7 @@ pub fn stats(vault: &Arc<Vault>, progress: &Progress) -> Result<VaultStats, Erro
             }
             Some(name::SNAPSHOTS) => {
                 stored.snapshots += object.size;
-                if !vault.keyring().can_read() {
-                    stats.snapshots += 1;
-                }
+                stats.snapshots += u64::from(!stats.can_read);
             }
             Some(name::KEYS) => {
                 stats.key_slots += 1;

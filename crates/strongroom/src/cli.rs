@@ -12,7 +12,7 @@ use crate::output::{Output, WhenClosed};
 
 /// Encrypted, deduplicated, compressed backups that you can trust to come back.
 #[derive(Debug, Parser)]
-#[command(name = "strongroom", version, disable_help_subcommand = true, subcommand_value_name = "VERB")]
+#[command(name = "strongroom", version, subcommand_value_name = "VERB")]
 pub struct Cli {
     /// What every verb takes.
     #[command(flatten)]

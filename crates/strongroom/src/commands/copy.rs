@@ -77,6 +77,7 @@ pub struct Copy {
 type Source = (Arc<dyn Store>, Option<Vec<SnapshotId>>);
 
 /// Makes the copy without any snapshot, if there is none, and sets its lock: from then on whoever writes there locks.
+/// Whether it was made.
 fn give_lock(
     source: &Arc<dyn Store>,
     target: &Arc<dyn Store>,
@@ -85,11 +86,11 @@ fn give_lock(
     credential: &Credential,
     cache: &Path,
     shown: &Shown,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let empty = CopyRequest { snapshots: Some(Vec::new()), ..request.clone() };
-    copy(source, target, &empty, shown.progress())?;
+    let is_new = copy(source, target, &empty, shown.progress())?.is_new;
     Vault::open(target.clone(), credential, cache)?.set_lock(Some(lock))?;
-    Ok(())
+    Ok(is_new)
 }
 
 /// Locks are a decision for when a bucket is made, and not for us to take.
@@ -125,12 +126,15 @@ impl Copy {
         let request = CopyRequest { snapshots, verify, data_class, lock, forget, dry_run };
         let credential = lock.map(|_| access::open_with_credential(global)).transpose()?;
         let shown = Shown::start(output);
+        let mut is_new = false;
         if let (Some(lock), Some((_, credential)), false) = (&lock, credential, self.dry_run) {
-            give_lock(&source, &store, &request, lock, &credential, &settings::cache(global)?, &shown)?;
+            is_new =
+                give_lock(&source, &store, &request, lock, &credential, &settings::cache(global)?, &shown)?;
         }
         let report = copy(&source, &store, &request, shown.progress());
         shown.end();
-        let report = report?;
+        let mut report = report?;
+        report.is_new |= is_new;
         let code = match &report {
             report if report.ended_early => exit::INTERRUPTED,
             report if !report.is_complete() => exit::DAMAGED,

@@ -70,23 +70,30 @@ impl Stats {
             0 => String::new(),
             count => format!("; {count} in the trash"),
         };
-        output.line(&format!(
-            "Snapshots   {}, from {} to {}{trash}",
-            found.snapshots,
-            time(found.oldest),
-            time(found.newest)
-        ));
-        output.line(&format!(
-            "Holding     {} in {}",
-            output::size(found.bytes),
-            output::count(found.files, "file")
-        ));
-        output.line(&format!(
-            "Distinct    {} of data in {}, {} of trees",
-            output::size(found.data.bytes_raw),
-            output::count(found.data.chunks, "chunk"),
-            output::size(found.trees.bytes_raw)
-        ));
+        if found.can_read {
+            output.line(&format!(
+                "Snapshots   {}, from {} to {}{trash}",
+                found.snapshots,
+                time(found.oldest),
+                time(found.newest)
+            ));
+            output.line(&format!(
+                "Holding     {} in {}",
+                output::size(found.bytes),
+                output::count(found.files, "file")
+            ));
+            output.line(&format!(
+                "Distinct    {} of data in {}, {} of trees",
+                output::size(found.data.bytes_raw),
+                output::count(found.data.chunks, "chunk"),
+                output::size(found.trees.bytes_raw)
+            ));
+        } else {
+            output.line(&format!(
+                "Snapshots   {}; what is in them, only a key that can read tells",
+                found.snapshots
+            ));
+        }
         output.line(&format!(
             "Stored      {} in {} ({}); index {}, snapshots {}, other {}",
             output::size(found.stored.total()),
@@ -96,11 +103,13 @@ impl Stats {
             output::size(found.stored.snapshots),
             output::size(found.stored.keys + found.stored.other)
         ));
-        output.line(&format!(
-            "Ratios      {} by deduplication, {} by compression",
-            ratio(found.dedup_ratio()),
-            ratio(found.compression_ratio())
-        ));
+        if found.can_read {
+            output.line(&format!(
+                "Ratios      {} by deduplication, {} by compression",
+                ratio(found.dedup_ratio()),
+                ratio(found.compression_ratio())
+            ));
+        }
         output.line(&format!("Key slots   {}", found.key_slots));
         match &found.abilities {
             None => output.line("Store       never tested; run `strongroom store test`"),
@@ -117,11 +126,13 @@ impl Stats {
                 output::count(broken, "object")
             ));
         }
+        let read = |figure: u64| found.can_read.then_some(figure);
         output.event(&json!({
             "type": "stats", "vault": vault.id().to_string(), "snapshots": found.snapshots,
-            "snapshots_damaged": found.snapshots_damaged, "snapshots_in_trash": found.snapshots_in_trash, "files": found.files, "bytes": found.bytes,
-            "bytes_distinct": found.data.bytes_raw, "tree_bytes_distinct": found.trees.bytes_raw,
-            "chunks": found.data.chunks, "segments": found.data.segments + found.trees.segments,
+            "snapshots_damaged": read(found.snapshots_damaged),
+            "snapshots_in_trash": read(found.snapshots_in_trash), "files": read(found.files), "bytes": read(found.bytes),
+            "bytes_distinct": read(found.data.bytes_raw), "tree_bytes_distinct": read(found.trees.bytes_raw),
+            "chunks": read(found.data.chunks), "segments": found.data.segments + found.trees.segments,
             "packs": found.packs, "fragments": found.fragments, "bytes_stored": found.stored.total(),
             "bytes_index": found.stored.index, "bytes_snapshots": found.stored.snapshots,
             "dedup_ratio": found.dedup_ratio(), "compression_ratio": found.compression_ratio(),

@@ -44,6 +44,7 @@ fn help_is_a_contents_page() {
     }
     assert_eq!(words.iter().filter(|word| **word == "strongroom").count(), 2, "two examples");
     assert_eq!(World::new().ok(&["-h"]), help);
+    assert_eq!(World::new().ok(&["help"]), help);
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn every_verb_explains_itself() {
         assert!(help.contains(&format!("Usage: strongroom {verb}")), "{help}");
         let explanation = help.split("Usage:").next().unwrap().trim();
         assert!(explanation.contains("\n\n"), "more than the line of the contents page: {explanation}");
+        assert_eq!(world.ok(&["help", verb]), help);
     }
     for verb in KEY_VERBS {
         assert!(world.ok(&["key", verb, "--help"]).contains("Usage: strongroom key"));

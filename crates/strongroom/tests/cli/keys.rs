@@ -228,6 +228,14 @@ fn nobody_removes_what_only_others_could_replace() {
     assert!(refused.code == Some(1) && refused.err.contains("opened the vault just now"), "{refused:?}");
     let machine = fs::read_to_string(world.path("machine.key")).unwrap();
     let machine = machine.lines().next().unwrap();
+    // It does not say of what it cannot read that there is nothing.
+    assert_eq!(with(&["backup", "files"], machine).code, Some(0));
+    let told = events(&with(&["stats"], machine).out);
+    let stats = told.iter().find(|event| event["type"] == "stats").unwrap();
+    assert!(stats["snapshots"] == 1 && stats["files"].is_null() && stats["chunks"].is_null(), "{stats}");
+    let stats = events(&with(&["stats"], KEY).out);
+    let stats = stats.iter().find(|event| event["type"] == "stats").unwrap();
+    assert!(stats["snapshots"] == 1 && stats["files"].as_u64() > Some(0), "{stats}");
     for arguments in
         [&["key", "remove", &used()][..], &["key", "renew"], &["settings", "--delete-delay", "0"]]
     {
