@@ -8,7 +8,7 @@ use bytes::Bytes;
 use vault::check::Finding;
 use vault::collect::CleanupError;
 use vault::condemned::{self, Condemned};
-use vault::copy::{ANOTHER_PACK, REGROUPED_SINCE};
+use vault::copy::{ANOTHER_PACK, REGROUPED_SINCE, Report};
 use vault::{ObjectHash, SnapshotId, name};
 
 use crate::actors::{self, Actor, Arrivals, Verdict};
@@ -32,12 +32,7 @@ pub fn copy(actor: &Actor) {
 }
 
 fn try_to_copy(actor: &Actor) -> Result<(), String> {
-    let arrivals = Arrivals::default();
-    alone(actor, actors::copy(actor.clone(), arrivals.clone()));
-    let report = match arrivals.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(report) => report?,
-        None => return Ok(()),
-    };
+    let Some(report) = copy_now(actor)? else { return Ok(()) };
     {
         let mut world = lock(&actor.world);
         let World { oracle, copy, now, .. } = &mut *world;
@@ -65,6 +60,13 @@ fn try_to_copy(actor: &Actor) -> Result<(), String> {
     clean_the_copy(actor)?;
     lock(&actor.world).count("last copies", 1);
     Ok(())
+}
+
+/// Copies while nobody else is at work.
+pub fn copy_now(actor: &Actor) -> Result<Option<Report>, String> {
+    let arrivals = Arrivals::default();
+    alone(actor, actors::copy(actor.clone(), arrivals.clone()));
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner).take().transpose()
 }
 
 /// What has arrived stays whole when the copy is cleaned up.

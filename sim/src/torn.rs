@@ -1,7 +1,6 @@
 //! When all is quiet: a byte of a pack changes, and the vault is copied to a new place.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use vault::condemned;
@@ -9,11 +8,10 @@ use vault::pack::verify_whole;
 use vault::snapshot::PackNeed;
 use vault::{ObjectHash, PackId, name};
 
-use crate::actors::{self, Actor, Arrivals};
-use crate::afterwards::clean_the_copy;
+use crate::actors::Actor;
+use crate::afterwards::{clean_the_copy, copy_now};
 use crate::objects::{Change, Objects};
 use crate::oracle::Oracle;
-use crate::quiet::alone;
 use crate::random::Random;
 use crate::toy::VAULT;
 use crate::world::{Place, Site, World, lock};
@@ -67,12 +65,7 @@ fn try_to_copy(actor: &Actor, torn: &Torn) -> Result<(), String> {
         let oracle = Oracle::new(world.oracle.delay, world.oracle.slack);
         world.copy = Site { oracle, objects: Objects::default() };
     }
-    let arrivals = Arrivals::default();
-    alone(actor, actors::copy(actor.clone(), arrivals.clone()));
-    let report = match arrivals.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(report) => report?,
-        None => return Ok(()),
-    };
+    let Some(report) = copy_now(actor)? else { return Ok(()) };
     {
         let mut world = lock(&actor.world);
         let World { oracle, objects, now, .. } = &mut *world;

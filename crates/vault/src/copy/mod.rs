@@ -13,6 +13,7 @@ mod bring;
 pub(crate) mod fetch;
 mod follow;
 pub(crate) mod shelf;
+mod step;
 mod torn;
 mod vouch;
 
