@@ -65,3 +65,8 @@ fn a_snapshot_that_lies_holds_up_no_other_copy() {
 fn of_two_results_of_regrouping_one_stays() {
     shows_nothing(&[WITH_OWNER | 5_400_019_106]);
 }
+
+#[test]
+fn what_is_whole_of_a_damaged_pack_arrives_though_it_is_about_to_go() {
+    shows_nothing(&[9_600_019_800]);
+}

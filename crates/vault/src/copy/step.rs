@@ -221,9 +221,17 @@ impl Copying<'_> {
     }
 
     /// The object of the source that holds what is needed.
-    pub(super) fn find_here(&mut self, need: &PackNeed) -> Option<ObjectHash> {
-        let is_good =
-            |object: ObjectHash| self.sizes.contains_key(&object) && !self.bad.contains_key(&object);
+    pub(super) fn find_here(&self, need: &PackNeed) -> Option<ObjectHash> {
+        self.find_here_among(need, |object| !self.bad.contains_key(&object))
+    }
+
+    /// The same among those that are good enough.
+    pub(super) fn find_here_among(
+        &self,
+        need: &PackNeed,
+        is_good: impl Fn(ObjectHash) -> bool,
+    ) -> Option<ObjectHash> {
+        let is_good = |object: ObjectHash| self.sizes.contains_key(&object) && is_good(object);
         let found = self.here.find_among(need.pack, need.object, &need.segments, is_good);
         // Even one that is about to go is good enough to be read.
         let condemned = || {

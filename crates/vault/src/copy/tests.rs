@@ -388,6 +388,30 @@ async fn what_is_whole_of_a_damaged_pack_arrives() {
 }
 
 #[tokio::test]
+async fn what_is_whole_arrives_too_of_a_pack_that_was_moved_and_is_about_to_go() {
+    let mut toy = Toy::new().await;
+    let a = toy.pack(6).await;
+    let all = toy.commit(&[(a, &[0, 1, 2, 3, 4, 5])]).await;
+    let (good, bad) = (toy.commit(&[(a, &[1])]).await, toy.commit(&[(a, &[1, 4])]).await);
+    forget(&toy.store, all).await;
+    while names(&toy.store, name::PACKS).await.contains(&a.1.pack_name()) {
+        clean(&toy.store).await;
+    }
+    let [moved] = names(&toy.store, name::PACKS).await.try_into().unwrap();
+    let condemned = Condemned { what: What::Pack, hash: ObjectHash::from_object_name(&moved).unwrap() };
+    condemned::write(toy.store.as_ref(), VAULT, random(), &[condemned]).await.unwrap();
+    let mut torn = toy.store.get(&moved, u64::MAX).await.unwrap().to_vec();
+    let end = torn.len() / 2 + 1000;
+    torn[end] ^= 1;
+    toy.store.replace(&moved, vec![torn.into()]).await.unwrap();
+    let target = empty();
+    let report = run(&toy.store, &target).await;
+    assert_eq!(report.copied, [good], "{report:?}");
+    assert_eq!(report.left_behind.iter().map(|left| left.snapshot).collect::<Vec<_>>(), [bad]);
+    assert_same(&toy.store, &target, &[good]).await;
+}
+
+#[tokio::test]
 async fn of_a_damaged_pack_without_a_second_table_nothing_is_taken() {
     for has_fragment in [true, false] {
         let (toy, snapshots, [a, _]) = a_vault().await;

@@ -41,10 +41,11 @@ impl Copying<'_> {
         if self.there.holders.is_closed(need.pack) {
             return None;
         }
-        let object = self.here.find(need.pack, need.object, &need.segments).unwrap_or(need.object);
-        let may_have = |whole: &SegmentSet| whole.contains_all(&need.segments);
-        let may_have = self.torn.whole.get(&(object, need.pack)).is_none_or(may_have);
-        (self.torn.contains(object) && may_have).then_some(object)
+        let may_have = |object: ObjectHash| {
+            let whole = self.torn.whole.get(&(object, need.pack));
+            whole.is_none_or(|whole| whole.contains_all(&need.segments))
+        };
+        self.find_here_among(need, |object| self.torn.objects.contains(&object) && may_have(object))
     }
 
     /// The same once it was looked at.
