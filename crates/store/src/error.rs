@@ -114,7 +114,7 @@ impl StoreError {
                 "Run as a user who may read and write the store (or change its owner), or check the credentials."
             }
             Kind::NoSpace => {
-                "Make room in the store, such as by `strongroom forget` and `strongroom cleanup`, then run the same command again: what is there is kept."
+                "Make room in the store, then run the same command again: what is there is kept, and `strongroom forget` and `strongroom cleanup` free what is not to be."
             }
             Kind::ReadOnly => "Mount the store writable, or use a command that only reads.",
             Kind::Truncated => "The object is damaged: run a check, and restore the object from a copy.",
