@@ -120,7 +120,8 @@ pub async fn read_all(
 }
 
 /// The versions that count at the target of a copy (`there`) when one of the vault with `brought` is done, in the order of
-/// [`read_all`]. A target that was given settings of its own keeps them; otherwise those of the vault come along.
+/// [`read_all`]. A target that was given settings of its own keeps them, and otherwise those of the vault come
+/// along: as `copy/begin.rs` does with the objects.
 pub fn at_target(mut there: Vec<Record<Settings>>, brought: Vec<Record<Settings>>) -> Vec<Record<Settings>> {
     let names = |records: &[Record<Settings>]| -> HashSet<String> {
         records.iter().map(|record| record.object.name.clone()).collect()
